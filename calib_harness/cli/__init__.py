@@ -1,0 +1,27 @@
+"""The command line: thin, one module per group of commands, imports inside commands."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from calib_harness.errors import UserError
+
+app = typer.Typer(
+    name="calib-harness",
+    help="Calibration of language models on multiple choice, with lm-evaluation-harness.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+
+def main() -> None:
+    """Run the command line; a UserError becomes one sentence and exit status 2."""
+    try:
+        app()
+    except UserError as error:
+        print(f"calib-harness: {error}", file=sys.stderr)
+        sys.exit(2)

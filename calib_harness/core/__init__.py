@@ -1,0 +1,1 @@
+"""Numbers: binning, confidence, metrics and inference on plain arrays (numpy and scipy only)."""
