@@ -1,0 +1,223 @@
+"""From token log-probabilities to scores, from scores to probabilities."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from calib_harness.core.checks import (
+    BoolArray,
+    FloatArray,
+    IntArray,
+    as_floats,
+    as_gold,
+    check_choice_of,
+    check_probs,
+    gold_present,
+    same_length,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to score a choice.
+
+    Attributes
+    ----------
+    name : str
+        Name of the method, of its filter and of its rows in tables.
+    prompt : {"cloze", "choice"}
+        The prompt it needs.
+    description : str
+        The formula, t running over the tokens of the continuation.
+    needs_token_logprobs : bool
+        False where the sum over the continuation is enough.
+    """
+
+    name: str
+    prompt: Literal["cloze", "choice"]
+    description: str
+    needs_token_logprobs: bool
+
+
+METHODS: dict[str, Method] = {
+    method.name: method
+    for method in (
+        Method("continuation-sum", "cloze", "Σ_t log p_t", False),
+        Method("continuation-min", "cloze", "min_t log p_t", True),
+        Method("continuation-mean", "cloze", "Σ_t log p_t / number of tokens", True),
+        Method("continuation-bytes", "cloze", "Σ_t log p_t / UTF-8 bytes of the choice", False),
+        Method("choice", "choice", "log p of the choice's letter", False),
+    )
+}
+
+
+def choice_score(
+    token_logprobs: Sequence[float], method: str, *, n_bytes: int | None = None
+) -> float:
+    """Return the score of one choice.
+
+    Parameters
+    ----------
+    token_logprobs : sequence of float, shape (T,)
+        Log-probability (natural logarithm) of each token of the continuation.
+    method : str
+        One of `METHODS`.
+    n_bytes : int, optional
+        Length of the choice in UTF-8 bytes; only ``continuation-bytes`` needs it.
+
+    Returns
+    -------
+    float
+        The score; NaN if there are no tokens (or no bytes) or one of them is NaN.
+
+    Raises
+    ------
+    ValueError
+        If the method is unknown, or needs `n_bytes` and got none.
+
+    Examples
+    --------
+    >>> choice_score([-1.0, -2.5], "continuation-sum")
+    -3.5
+    >>> choice_score([-1.0, -2.5], "continuation-min")
+    -2.5
+    >>> choice_score([-1.0, -2.5], "continuation-bytes", n_bytes=7)
+    -0.5
+    """
+    check_choice_of("method", method, METHODS)
+    if method == "continuation-bytes" and n_bytes is None:
+        raise ValueError("n_bytes must be given for the method 'continuation-bytes'; got None.")
+    tokens = [float(logprob) for logprob in token_logprobs]
+    if not tokens or any(math.isnan(logprob) for logprob in tokens):
+        return math.nan
+    if method == "continuation-min":
+        return min(tokens)
+    total = math.fsum(tokens)
+    if method == "continuation-mean":
+        return total / len(tokens)
+    if method == "continuation-bytes":
+        return total / n_bytes if n_bytes else math.nan
+    return total
+
+
+def pack_scores(scores: Sequence[Sequence[float]]) -> FloatArray:
+    """Stack the scores of questions with unequal numbers of choices.
+
+    Parameters
+    ----------
+    scores : sequence of n sequences of float
+        One score per choice.
+
+    Returns
+    -------
+    ndarray, shape (n, K_max)
+        NaN where a choice does not exist. A question that cannot be used (no choices, a NaN
+        or +inf among its scores, all of them -inf) is NaN throughout.
+
+    Examples
+    --------
+    >>> pack_scores([[-1.0, -2.0, -3.0], [-1.0, -2.0], [-1.0, float("nan")]]).tolist()
+    [[-1.0, -2.0, -3.0], [-1.0, -2.0, nan], [nan, nan, nan]]
+    """
+    widest = max((len(row) for row in scores), default=1)
+    table = np.full((len(scores), max(widest, 1)), np.nan)
+    for packed, row in zip(table, scores, strict=True):
+        values = np.asarray(row, dtype=np.float64)
+        if values.size and not (np.isnan(values) | (values == np.inf)).any():
+            packed[: values.size] = values
+    table[_all_impossible(table)] = np.nan
+    return table
+
+
+def _all_impossible(scores: FloatArray) -> BoolArray:
+    """Tell which rows have no finite score."""
+    return np.asarray(~np.isfinite(scores).any(axis=1))
+
+
+def softmax_scores(scores: npt.ArrayLike) -> FloatArray:
+    """Turn scores into probabilities, one question at a time.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, K)
+        Log-domain scores, NaN where a choice does not exist. -inf means probability 0.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        Rows sum to 1, NaN where a choice does not exist. A row without a finite score, or
+        with a +inf, is NaN throughout.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> softmax_scores(np.log([[1.0, 3.0], [2.0, 2.0]])).round(2).tolist()
+    [[0.25, 0.75], [0.5, 0.5]]
+    """
+    s = as_floats("scores", scores, ndim=2)
+    unusable = _all_impossible(s) | (s == np.inf).any(axis=1)
+    safe = np.where(unusable[:, None], 0.0, s)
+    weights = np.exp(safe - np.nanmax(safe, axis=1, keepdims=True, initial=-np.inf))
+    probs: FloatArray = weights / np.nansum(weights, axis=1, keepdims=True)
+    probs[unusable] = np.nan
+    return probs
+
+
+def usable_rows(table: npt.ArrayLike, gold: npt.ArrayLike) -> BoolArray:
+    """Tell which questions every metric can use.
+
+    Parameters
+    ----------
+    table : array_like, shape (n, K)
+        Packed scores or probabilities.
+    gold : array_like, shape (n,)
+        Index of the right choice; None, NaN or an index outside the choices means none.
+
+    Returns
+    -------
+    ndarray of bool, shape (n,)
+        False where a row has no finite number, or gold is not one of its choices.
+
+    Examples
+    --------
+    >>> nan = float("nan")
+    >>> usable_rows([[0.5, 0.5, nan], [nan, nan, nan], [0.5, 0.5, nan]], [0, 0, 2]).tolist()
+    [True, False, False]
+    """
+    values = as_floats("table", table, ndim=2)
+    indices = as_gold(gold)
+    same_length(table=values, gold=indices)
+    broken = _all_impossible(values) | (values == np.inf).any(axis=1)
+    return np.asarray(~broken & gold_present(values, indices))
+
+
+def top_label(probs: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    """Return each question's confidence and prediction.
+
+    Parameters
+    ----------
+    probs : array_like, shape (n, K)
+        Probabilities of the choices, NaN where a choice does not exist.
+
+    Returns
+    -------
+    confidence : ndarray, shape (n,)
+        The largest probability.
+    prediction : ndarray of int, shape (n,)
+        Its index, the first one on ties, as in numpy.argmax.
+
+    Examples
+    --------
+    >>> confidence, prediction = top_label([[0.1, 0.6, 0.3], [0.5, 0.5, float("nan")]])
+    >>> confidence.tolist(), prediction.tolist()
+    ([0.6, 0.5], [1, 0])
+    """
+    p = check_probs(probs)
+    prediction = np.nanargmax(p, axis=1)
+    return p[np.arange(len(p)), prediction], prediction.astype(np.int64)

@@ -1,0 +1,63 @@
+"""AUROC and AURC: how well confidence ranks right answers above wrong ones."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from calib_harness.core.binned import Statistic, ratio
+from calib_harness.core.checks import FloatArray, IntArray
+
+
+def auroc_statistic(confidence: FloatArray, correct: FloatArray) -> Statistic:
+    """Return the function from (R, n) counts to (R,) AUROCs; NaN where it is undefined."""
+    order, last = _sorted_runs(confidence)
+    hits = correct[order]
+
+    def evaluate(counts: FloatArray) -> FloatArray:
+        weights = counts[:, order]
+        right = _run_sums(weights * hits, last)
+        wrong = _run_sums(weights * (1.0 - hits), last)
+        # Of equal confidences, half count as ranked rightly.
+        below = np.cumsum(wrong, axis=1) - 0.5 * wrong
+        pairs = right.sum(axis=1) * wrong.sum(axis=1)
+        won = (right * below).sum(axis=1)
+        return ratio(won, pairs, otherwise=np.nan)
+
+    return evaluate
+
+
+def aurc_statistic(confidence: FloatArray, correct: FloatArray) -> Statistic:
+    """Return the function from (R, n) counts to (R,) AURCs.
+
+    Within a run of m equal confidences with e errors, after K0 questions with E0 errors, the
+    risk at the j-th question is taken over all orders of the run: (E0 + j e / m) / (K0 + j).
+    Summed over j that is (E0 - K0 e / m) (H(K0 + m) - H(K0)) + e, H the harmonic numbers.
+    """
+    order, last = _sorted_runs(-confidence)
+    miss = 1.0 - correct[order]
+
+    def evaluate(counts: FloatArray) -> FloatArray:
+        weights = counts[:, order]
+        size, errors = _run_sums(weights, last), _run_sums(weights * miss, last)
+        covered, missed = np.cumsum(size, axis=1), np.cumsum(errors, axis=1)
+        before, missed_before = covered - size, missed - errors
+        total = covered[:, -1]
+        harmonic = np.append(0.0, np.cumsum(1.0 / np.arange(1, int(total.max()) + 1)))
+        steps = harmonic[covered.astype(np.intp)] - harmonic[before.astype(np.intp)]
+        rate = ratio(errors, size)
+        area = ((missed_before - before * rate) * steps + errors).sum(axis=1)
+        return ratio(area, total, otherwise=np.nan)
+
+    return evaluate
+
+
+def _sorted_runs(values: FloatArray) -> tuple[IntArray, IntArray | None]:
+    """Return the sorting order and where runs of equal values start (None: all differ)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    return order, None if starts.size == values.size else starts
+
+
+def _run_sums(weights: FloatArray, starts: IntArray | None) -> FloatArray:
+    return weights if starts is None else np.add.reduceat(weights, starts, axis=1)

@@ -1,0 +1,179 @@
+"""Temperature scaling: one number that makes a model less, or more, sure of everything."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+import numpy.typing as npt
+from scipy import optimize
+
+from calib_harness.core.checks import FloatArray, IntArray, as_floats, as_gold, check_count
+from calib_harness.core.confidence import softmax_scores, usable_rows
+
+logger = logging.getLogger(__name__)
+
+# 1/T runs between these: beyond them a temperature says "always sure" or "always uniform".
+SMALLEST_INVERSE, LARGEST_INVERSE = 1e-4, 1e4
+
+
+def apply_temperature(scores: npt.ArrayLike, temperature: float) -> FloatArray:
+    """Return the probabilities softmax(scores / temperature).
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, K)
+        Log-domain scores, NaN where a choice does not exist.
+    temperature : float
+        Above 0; above 1 makes the model less sure.
+
+    Returns
+    -------
+    ndarray, shape (n, K)
+        As from `softmax_scores`.
+
+    Raises
+    ------
+    ValueError
+        If the temperature is not a finite number above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> apply_temperature(np.log([[0.8, 0.2]]), 0.5).round(4).tolist()  # .64 : .04
+    [[0.9412, 0.0588]]
+    """
+    if not (np.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be a finite number above 0; got {temperature!r}.")
+    return softmax_scores(as_floats("scores", scores, ndim=2) / temperature)
+
+
+def fit_temperature(scores: npt.ArrayLike, gold: npt.ArrayLike) -> float:
+    """Return the temperature with the least negative log-likelihood (Guo et al. 2017).
+
+    The likelihood is concave in 1/T, so that its maximum is where the gold scores' mean equals
+    the mean of the scores expected under softmax(scores / T). If there is no such point (every
+    gold choice is the best one, or gold scores are no better than average), the nearest end
+    of [1e-4, 1e4] is returned and logged.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, K)
+        Log-domain scores, NaN where a choice does not exist.
+    gold : array_like, shape (n,)
+        Index of the right choice.
+
+    Returns
+    -------
+    float
+        The temperature T. Questions whose gold choice has a score of -inf are left out: they
+        are impossible at every temperature.
+
+    Raises
+    ------
+    ValueError
+        If a row cannot be used, or none is left.
+
+    Examples
+    --------
+    Sure to 8 : 2 but right two times out of three, softmax(scores / 2) = 2/3:
+
+    >>> import numpy as np
+    >>> scores = np.log([[0.8, 0.2], [0.8, 0.2], [0.8, 0.2]])
+    >>> round(fit_temperature(scores, [0, 0, 1]), 6)
+    2.0
+    """
+    s, g = _check_scores(scores, gold)
+    at_gold = s[np.arange(len(s)), g]
+    possible = np.isfinite(at_gold)
+    if not possible.any():
+        raise ValueError("scores must be finite at gold in at least one row; all are -inf.")
+    if not possible.all():
+        logger.warning(
+            "%d of %d questions have a gold score of -inf and are left out of the temperature.",
+            int((~possible).sum()),
+            len(s),
+        )
+    s, at_gold = s[possible], at_gold[possible]
+    # -inf times any 1/T above 0 stays impossible: such choices drop out like absent ones.
+    finite = np.where(np.isfinite(s), s, np.nan)
+
+    def slope(log_inverse: float) -> float:
+        """Return the derivative of the mean negative log-likelihood by 1/T."""
+        expected = np.nansum(softmax_scores(finite * np.exp(log_inverse)) * finite, axis=1)
+        return float(np.mean(expected - at_gold))
+
+    low, high = np.log(SMALLEST_INVERSE), np.log(LARGEST_INVERSE)
+    for end, better_beyond in ((low, slope(low) >= 0), (high, slope(high) <= 0)):
+        if better_beyond:
+            temperature = float(np.exp(-end))
+            logger.warning("No finite temperature fits best; %g is used.", temperature)
+            return temperature
+    return float(np.exp(-optimize.brentq(slope, low, high, xtol=1e-12)))
+
+
+def cross_fit_temperature(
+    scores: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    *,
+    n_folds: int = 5,
+    rng: np.random.Generator | int,
+) -> tuple[FloatArray, FloatArray]:
+    """Return temperatures and held-out probabilities: no question scales itself.
+
+    Questions are dealt into folds at random; each fold's probabilities use the temperature
+    fitted on the others.
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, K)
+        Log-domain scores, NaN where a choice does not exist.
+    gold : array_like, shape (n,)
+        Index of the right choice.
+    n_folds : int
+        Number of folds, from 2 to n.
+    rng : numpy.random.Generator or int
+        Source of the folds.
+
+    Returns
+    -------
+    temperatures : ndarray, shape (n_folds,)
+        The temperature applied to each fold.
+    probs : ndarray, shape (n, K)
+        Held-out probabilities in the order of `scores`.
+
+    Raises
+    ------
+    ValueError
+        If a row cannot be used, or there are fewer questions than folds.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> scores = np.log([[0.8, 0.2]] * 6)
+    >>> temperatures, probs = cross_fit_temperature(scores, [0, 0, 0, 0, 1, 1], n_folds=2, rng=1)
+    >>> temperatures.shape, probs.shape
+    ((2,), (6, 2))
+    """
+    n_folds = check_count("n_folds", n_folds, least=2)
+    s, g = _check_scores(scores, gold)
+    if len(s) < n_folds:
+        raise ValueError(f"scores must have at least n_folds={n_folds} rows; got {len(s)}.")
+    fold = np.random.default_rng(rng).permutation(np.arange(len(s)) % n_folds)
+    temperatures, probs = np.empty(n_folds), np.empty_like(s)
+    for k in range(n_folds):
+        held_out = fold == k
+        temperatures[k] = fit_temperature(s[~held_out], g[~held_out])
+        probs[held_out] = apply_temperature(s[held_out], temperatures[k])
+    return temperatures, probs
+
+
+def _check_scores(scores: npt.ArrayLike, gold: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    s, g = as_floats("scores", scores, ndim=2), as_gold(gold)
+    usable = usable_rows(s, g)
+    if s.size == 0 or not usable.all():
+        raise ValueError(
+            f"scores and gold must be usable in every row; {int((~usable).sum())} of {len(s)} "
+            "are not. Leave them out with usable_rows()."
+        )
+    return s, g
