@@ -1,0 +1,225 @@
+"""Who is compared with whom: pairs and chains of models, and which of their runs match."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from calib_harness.errors import UserError
+from calib_harness.predictions.table import Predictions
+
+logger = logging.getLogger(__name__)
+
+PairsLike = str | Path | pd.DataFrame | Iterable[Sequence[str]]
+_PAIR_COLUMNS = ["family", "base", "aligned"]
+
+
+def read_pairs(pairs: PairsLike) -> pd.DataFrame:
+    """Read pairs from a CSV file, a frame or tuples.
+
+    Parameters
+    ----------
+    pairs : str, Path, DataFrame or iterable of (family, base, aligned)
+        A CSV file or frame needs the columns ``family``, ``base`` and ``aligned``; without
+        ``family`` each pair is its own family.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``family``, ``base``, ``aligned``.
+
+    Raises
+    ------
+    UserError
+        If the file cannot be read, a column is missing or no pair is in it.
+    """
+    frame = _as_frame(pairs, "--pairs", _PAIR_COLUMNS)
+    if {"base", "aligned"} <= set(frame.columns) and "family" not in frame.columns:
+        frame = frame.assign(family=frame["base"])
+    missing = [column for column in _PAIR_COLUMNS if column not in frame.columns]
+    if missing:
+        raise UserError(
+            f"--pairs needs the columns family, base and aligned; got {', '.join(frame.columns)}."
+        )
+    frame = frame[_PAIR_COLUMNS].astype(str).drop_duplicates().reset_index(drop=True)
+    if frame.empty:
+        raise UserError("--pairs holds no pair: give one line per pair (family,base,aligned).")
+    return frame
+
+
+def read_chain(chain: str | Path | pd.DataFrame) -> pd.DataFrame:
+    """Read chains of stages (or of checkpoints) from a CSV file or frame.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``family``, ``model``, ``stage`` (as text) and ``position``: the order along the
+        chain, which is the number in ``step`` where that column is given, else the order of
+        the lines within a family.
+
+    Raises
+    ------
+    UserError
+        If a column is missing, a step is no number, or no family has two stages.
+    """
+    frame = _as_frame(chain, "--chain", ["family", "model", "stage"])
+    if "model" not in frame.columns or not {"stage", "step"} & set(frame.columns):
+        raise UserError(
+            "--chain needs the columns model, and stage or step (family and revision are "
+            f"optional); got {', '.join(frame.columns)}."
+        )
+    frame = frame.copy()
+    if "family" not in frame.columns:
+        frame["family"] = frame["model"] if "step" in frame.columns else "all"
+    if "revision" in frame.columns:
+        named = frame["revision"].notna() & (frame["revision"].astype(str) != "")
+        joined = frame["model"].astype(str) + "@" + frame["revision"].astype(str)
+        frame["model"] = frame["model"].where(~named, joined)
+    if "step" in frame.columns:
+        position = pd.to_numeric(frame["step"], errors="coerce")
+        if position.isna().any():
+            bad = frame["step"][position.isna()].iloc[0]
+            raise UserError(f"--chain: every step must be a number; got {bad!r}.")
+        frame["position"] = position
+        if "stage" not in frame.columns:
+            frame["stage"] = frame["step"]
+    else:
+        frame["position"] = frame.groupby("family", sort=False).cumcount()
+    frame = frame.sort_values("position", kind="stable")
+    if frame.groupby("family")["model"].nunique().max() < 2:
+        raise UserError("--chain holds no family with at least two models.")
+    columns = ["family", "model", "stage", "position"]
+    return frame[columns].astype({"family": str, "model": str, "stage": str}).reset_index(drop=True)
+
+
+def _as_frame(source: PairsLike, argument: str, columns: list[str]) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, (str, Path)):
+        try:
+            return pd.read_csv(source, skipinitialspace=True)
+        except FileNotFoundError:
+            raise UserError(f"{argument} {source} does not exist.") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{argument} {source} cannot be read as CSV ({error}).") from error
+    return pd.DataFrame(list(source), columns=columns)
+
+
+class Models:
+    """The models among some predictions, found by the names people use for them."""
+
+    def __init__(self, predictions: Iterable[Predictions]) -> None:
+        self._by_label: dict[str, list[Predictions]] = defaultdict(list)
+        for p in predictions:
+            self._by_label[p.header.label].append(p)
+
+    @property
+    def labels(self) -> list[str]:
+        """All models, as ``name`` or ``name@revision``."""
+        return sorted(self._by_label)
+
+    def find(self, name: str) -> str | None:
+        """Return the label meant by `name`: the full one, its last part, or its folder's name.
+
+        Raises
+        ------
+        UserError
+            If several models answer to the name.
+        """
+        if name in self._by_label:
+            return name
+        wanted = name.replace("__", "/").strip("/")
+        found = [label for label in self._by_label if label.strip("/") == wanted]
+        if not found:
+            found = [label for label in self._by_label if label.rpartition("/")[2] == wanted]
+        if not found:  # the only revision that was run needs no naming
+            found = [label for label in self._by_label if _plain(label) in (name, wanted)]
+        if len(found) > 1:
+            raise UserError(f"model {name!r} may be {' or '.join(sorted(found))}: name it in full.")
+        return found[0] if found else None
+
+    def of(self, label: str) -> list[Predictions]:
+        """All predictions of a model."""
+        return self._by_label[label]
+
+    def unknown(self, name: str) -> str:
+        """Sentence saying that there is no such model, and which there are."""
+        close = difflib.get_close_matches(name, self.labels, n=3, cutoff=0.4)
+        offer = f"closest: {', '.join(close)}" if close else f"there are {_some(self.labels)}"
+        return f"no log of model {name!r} ({offer})"
+
+
+def _plain(label: str) -> str:
+    return label.partition("@")[0]
+
+
+def _some(names: list[str], most: int = 8) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Predictions, ...]]:
+    """Put together the runs of several models that can be compared.
+
+    Runs match if task, method, shots, chat template and other settings agree. Where a model
+    has a single run of a task × method and no partner with the same prompt settings, it is
+    matched all the same, and a warning says what differs: base models are often run without
+    the chat template that the aligned ones need.
+
+    Parameters
+    ----------
+    groups : sequence of sequences of Predictions
+        The predictions of each model.
+
+    Returns
+    -------
+    list of tuples of Predictions
+        One tuple per comparable set, in the models' order.
+    """
+    tables = []
+    for group in groups:
+        table: dict[tuple[str, str], dict[tuple[object, ...], Predictions]] = defaultdict(dict)
+        for p in sorted(group, key=lambda p: p.header.date):
+            h = p.header
+            table[h.task, h.method][h.n_shot, h.chat_template, h.settings] = p
+        tables.append(table)
+    matched = []
+    for key in tables[0]:
+        candidates = [table.get(key, {}) for table in tables]
+        common = set(candidates[0]).intersection(*candidates[1:])
+        if common:
+            matched += [
+                tuple(candidate[setting] for candidate in candidates)
+                for setting in candidates[0]
+                if setting in common
+            ]
+        elif all(len(candidate) == 1 for candidate in candidates):
+            chosen = tuple(next(iter(candidate.values())) for candidate in candidates)
+            _warn_about_settings(chosen)
+            matched.append(chosen)
+        elif all(candidates):
+            logger.warning(
+                "%s: no runs of %s with the same prompt settings; they are not compared",
+                key[0],
+                " and ".join(next(iter(c.values())).header.label for c in candidates),
+            )
+    return matched
+
+
+def _warn_about_settings(chosen: tuple[Predictions, ...]) -> None:
+    headers = [p.header for p in chosen]
+    for name in ("n_shot", "chat_template", "settings"):
+        values = [getattr(header, name) for header in headers]
+        if len(set(values)) > 1:
+            logger.warning(
+                "%s: %s differ in %s (%s); they are compared all the same",
+                headers[0].task,
+                " and ".join(header.label for header in headers),
+                name,
+                " and ".join(repr(value) for value in values),
+            )

@@ -1,0 +1,56 @@
+"""Over families: which share of the pairs alignment harmed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from calib_harness.compare.results import is_harmed
+from calib_harness.core.inference import sign_test
+
+_KEYS = ["task", "method", "metric"]
+
+
+def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
+    """Count harmed pairs per task × method × metric and test the share against one half.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        With the columns ``task, method, metric, base_value, aligned_value``, one row per pair.
+
+    Returns
+    -------
+    DataFrame
+        See :class:`calib_harness.compare.Comparison`. Pairs without any change take no part
+        in the test (they are counted in ``n_tied``).
+    """
+    rows = []
+    for key, group in changes.groupby(_KEYS, sort=False):
+        harm = is_harmed(group["base_value"], group["aligned_value"], str(key[2]))
+        n_harmed, n_improved = int((harm > 0).sum()), int((harm < 0).sum())
+        n_changed = n_harmed + n_improved
+        low, high = _exact_interval(n_harmed, n_changed)
+        rows.append(
+            dict(zip(_KEYS, key, strict=True))
+            | {
+                "n_pairs": int(harm.notna().sum()),
+                "n_harmed": n_harmed,
+                "n_improved": n_improved,
+                "n_tied": int((harm == 0).sum()),
+                "share_harmed": n_harmed / n_changed if n_changed else np.nan,
+                "low": low,
+                "high": high,
+                "p_value": sign_test(n_harmed, n_changed),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _exact_interval(k: int, n: int) -> tuple[float, float]:
+    """Clopper and Pearson's 95 % interval of a share."""
+    if n == 0:
+        return np.nan, np.nan
+    interval = stats.binomtest(k, n).proportion_ci(0.95, method="exact")
+    return float(interval.low), float(interval.high)

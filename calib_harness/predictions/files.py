@@ -1,0 +1,220 @@
+"""Find sample logs and their results files, on disk or behind any fsspec URL."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import posixpath
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+from fsspec.core import url_to_fs
+
+from calib_harness.errors import UserError
+
+logger = logging.getLogger(__name__)
+
+LogsLike = str | Path | Iterable[str | Path]
+DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}[-:]\d{2}[-:]\d{2}(?:\.\d+)?)$")
+_DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
+# What the various file systems call the things that change when a file does.
+_VERSION_KEYS = ("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified") + (
+    "blob_id",
+    "lfs",
+    "sha256",
+    "md5Hash",
+    "content_hash",
+    "updated",
+)
+HOW_TO_LOG = "run lm_eval with --log_samples and --output_path, and give that folder"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of a tree of logs.
+
+    Attributes
+    ----------
+    fs : fsspec.AbstractFileSystem
+    path : str
+        As `fs` knows it.
+    version : str or None
+        Changes whenever the file does; None if its file system cannot tell.
+    """
+
+    fs: Any
+    path: str
+    version: str | None
+
+    @property
+    def url(self) -> str:
+        """Local path, or URL with protocol."""
+        return self.path if _is_local(self.fs) else str(self.fs.unstrip_protocol(self.path))
+
+    @property
+    def folder(self) -> str:
+        """Path of the folder it lies in."""
+        return posixpath.dirname(self.path)
+
+    @property
+    def name(self) -> str:
+        """File name without the folder."""
+        return posixpath.basename(self.path)
+
+    @property
+    def stem(self) -> str:
+        """File name without ``.jsonl``, ``.json`` and ``.gz``."""
+        return _DATA_SUFFIX.sub("", self.name)
+
+    @property
+    def date(self) -> str:
+        """Date in the file name (ISO 8601), or empty."""
+        match = DATE.search(self.stem)
+        if not match:
+            return ""
+        day, _, time = match.group(1).partition("T")
+        return f"{day}T{time.replace('-', ':')}"
+
+    @property
+    def is_samples(self) -> bool:
+        """Whether the name is that of a sample log: ``samples_*``, or any ``.jsonl``."""
+        return self.name.startswith("samples_") or re.search(r"\.jsonl(\.gz)?$", self.name) is not None
+
+    def open(self) -> IO[bytes]:
+        """Open for reading, decompressed."""
+        compression = "gzip" if self.name.endswith(".gz") else None
+        stream = self.fs.open(self.path, "rb")
+        if compression:
+            stream = fsspec.utils.compressions[compression](stream)
+        return stream  # type: ignore[no-any-return]
+
+    def read(self) -> bytes:
+        """Whole content, decompressed."""
+        with self.open() as stream:
+            return stream.read()
+
+
+def find_files(
+    logs: LogsLike, storage_options: Mapping[str, Any] | None = None
+) -> tuple[list[File], list[File]]:
+    """Find the sample logs and the results files under `logs`.
+
+    Parameters
+    ----------
+    logs : str, Path or iterable of them
+        A file, a folder or an fsspec URL of either.
+    storage_options : mapping, optional
+        Passed to fsspec (credentials, end points).
+
+    Returns
+    -------
+    samples, results : list of File
+        Sorted by path. Results files beside a single log given by name are included.
+
+    Raises
+    ------
+    UserError
+        If nothing is there, or no sample log is.
+    """
+    places = [logs] if isinstance(logs, (str, Path)) else list(logs)
+    if not places:
+        raise UserError("LOGS is empty: give at least one file, folder or URL of sample logs.")
+    samples: dict[str, File] = {}
+    results: dict[str, File] = {}
+    for place in places:
+        found = _find_in(str(place), dict(storage_options or {}))
+        for file in found:
+            chosen = samples if file.is_samples or _is_array(file) else results
+            chosen[file.url] = file
+        if not any(file.url in samples for file in found):
+            raise UserError(_nothing_found(str(place), [f for f in found if f.url in results]))
+    return [samples[url] for url in sorted(samples)], [results[url] for url in sorted(results)]
+
+
+def _nothing_found(place: str, results: list[File]) -> str:
+    if results:
+        return (
+            f"LOGS {place} holds {len(results)} results file(s) but no sample log: "
+            f"results alone have no predictions; {HOW_TO_LOG}."
+        )
+    return f"LOGS {place} holds no sample log (samples_*.jsonl): {HOW_TO_LOG}."
+
+
+def _find_in(place: str, options: dict[str, Any]) -> list[File]:
+    fs, root = _open_file_system(place, options)
+    try:
+        if _DATA_SUFFIX.search(root):
+            return _single(fs, root)
+        infos = fs.find(root, detail=True)
+        if not infos and not fs.exists(root):
+            raise FileNotFoundError(root)
+    except FileNotFoundError:
+        raise UserError(f"LOGS {place} does not exist: give a file, folder or URL.") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"LOGS {place} cannot be listed ({error}); check the path.") from error
+    files = []
+    for path, info in sorted(infos.items()):
+        hidden = any(part.startswith(".") for part in path[len(root) :].split("/"))
+        if _DATA_SUFFIX.search(path) and not hidden:
+            files.append(File(fs, path, _version(fs, path, info)))
+    return files
+
+
+def _open_file_system(place: str, options: dict[str, Any]) -> tuple[Any, str]:
+    try:
+        fs, root = url_to_fs(place, **options)
+    except (ImportError, ValueError) as error:
+        raise UserError(f"LOGS {place} cannot be opened: {error}.") from error
+    if type(fs).__name__ == "HTTPFileSystem" and not _DATA_SUFFIX.search(root):
+        root = root.rstrip("/") + "/"
+    return fs, root
+
+
+def _single(fs: Any, path: str) -> list[File]:
+    """Return a log given by name, with the results files it may belong to."""
+    log = File(fs, path, _version(fs, path, fs.info(path)))
+    candidates = []
+    if log.is_samples:
+        names = [f"results_{match.group(1)}.json"] if (match := DATE.search(log.stem)) else []
+        for name in (*names, "results.json"):
+            sibling = posixpath.join(log.folder, name)
+            if fs.exists(sibling):
+                candidates.append(File(fs, sibling, _version(fs, sibling, fs.info(sibling))))
+                break
+    return [log, *candidates]
+
+
+def _version(fs: Any, path: str, info: Mapping[str, Any]) -> str | None:
+    if type(fs).__name__ == "HTTPFileSystem" and "ETag" not in info:
+        try:
+            info = fs.info(path)  # a listing has no sizes and dates
+        except OSError:
+            return None
+    found = [f"{key}={info[key]}" for key in _VERSION_KEYS if info.get(key) is not None]
+    if type(fs).__name__ == "MemoryFileSystem":
+        found = [f"created={info.get('created')}"]
+    return f"size={info.get('size')} {' '.join(found)}" if found else None
+
+
+def _is_array(file: File) -> bool:
+    """Whether a ``.json`` of another name holds an array, as early sample logs do."""
+    if file.name.startswith("results"):
+        return False
+    try:
+        with file.open() as stream:
+            return stream.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
+    except (OSError, EOFError):
+        return False
+
+
+def _is_local(fs: Any) -> bool:
+    return type(fs).__name__ == "LocalFileSystem"
+
+
+def short_hash(text: str) -> str:
+    """Sixteen hexadecimal digits that stand for `text`."""
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:16]

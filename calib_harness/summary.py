@@ -1,0 +1,306 @@
+"""One table of every run × task × method: metrics with standard errors, recomputed from logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.core.binning import BINNINGS
+from calib_harness.core.inference import bootstrap, calibrated_null
+from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.core.recalibration import (
+    apply_temperature,
+    cross_fit_temperature,
+    fit_temperature,
+)
+from calib_harness.errors import UserError
+from calib_harness.predictions.table import Floats, Ints, Predictions
+
+#: What the metrics table shows unless told otherwise.
+DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "auroc", "overconfidence")
+#: Columns that say which run a row is about.
+RUN_COLUMNS = ["model", "revision", "task", "method", "n_shot", "chat_template", "settings", "date"]
+COUNT_COLUMNS = ["n", "n_unusable", "M"]
+VALUE_COLUMNS = ["metric", "value", "stderr", "low", "high"]
+
+
+@dataclass(frozen=True)
+class SummaryOptions:
+    """What to compute, and how.
+
+    Attributes
+    ----------
+    metrics : tuple of str
+        Names from ``METRICS``, or ``choice_mass`` (``choice`` only).
+    n_bins : int
+    binning : {"uniform", "equal_mass", "adaptive"}
+    n_resamples : int
+        Bootstrap resamples; 0 gives values without errors and no calibrated null.
+    seed : int
+        Every row starts from it, so rows do not depend on each other's presence.
+    recalibrate : bool
+        Add the temperature fitted on all questions, and the ECE after cross-fitted scaling
+        (each fold of questions scaled by the temperature of the others).
+    fit_on : str or None
+        Task (or benchmark) of the same model on which the temperature is fitted instead.
+    """
+
+    metrics: tuple[str, ...] = DEFAULT_METRICS
+    n_bins: int = 15
+    binning: str = "uniform"
+    n_resamples: int = 1000
+    seed: int = 0
+    recalibrate: bool = False
+    fit_on: str | None = None
+
+    def __post_init__(self) -> None:
+        known = [*METRICS, "choice_mass"]
+        unknown = [name for name in self.metrics if name not in known]
+        if unknown or not self.metrics:
+            got = ", ".join(unknown) or "none"
+            raise UserError(f"--metrics must be among {', '.join(known)}; got {got}.")
+        if self.n_bins < 1:
+            raise UserError(f"--n-bins must be at least 1; got {self.n_bins}.")
+        if self.binning not in BINNINGS:
+            raise UserError(
+                f"--binning must be one of {', '.join(BINNINGS)}; got {self.binning!r}."
+            )
+        if self.n_resamples < 0 or self.n_resamples == 1:
+            raise UserError(f"--resamples must be 0 or at least 2; got {self.n_resamples}.")
+
+
+def metrics_frame(
+    predictions: Iterable[Predictions],
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    n_bins: int = 15,
+    binning: str = "uniform",
+    n_resamples: int = 1000,
+    seed: int = 0,
+    recalibrate: bool = False,
+    fit_on: str | None = None,
+    n_jobs: int = 1,
+) -> pd.DataFrame:
+    """Compute metrics of every run × task × method, one row per metric.
+
+    Parameters
+    ----------
+    predictions : iterable of Predictions
+        From ``load_predictions``; an iterator is consumed one at a time, so that memory does
+        not grow with the number of runs (except with `fit_on`).
+    metrics, n_bins, binning, n_resamples, seed, recalibrate, fit_on
+        See :class:`SummaryOptions`.
+    n_jobs : int
+        Threads.
+
+    Returns
+    -------
+    DataFrame
+        Columns ``model, revision, task, method, n_shot, chat_template, settings, date`` (which
+        run), ``n`` (questions), ``n_unusable``, ``M`` (bins), ``metric``, ``value``,
+        ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
+        resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
+        calibrated model with these confidences would show, its standard deviation and its
+        central 95 %. With `recalibrate` also ``temperature`` and ``ece_recalibrated``.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, or the task named by `fit_on` is missing for some run.
+    """
+    options = SummaryOptions(
+        tuple(metrics), n_bins, binning, n_resamples, seed, recalibrate or bool(fit_on), fit_on
+    )
+    temperatures = None
+    if fit_on is not None:
+        predictions = list(predictions)
+        temperatures = fit_temperatures(predictions, fit_on)
+    rows: list[dict[str, Any]] = []
+    for part in _in_parallel(predictions, options, temperatures, n_jobs):
+        rows.extend(part)
+    columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
+    """Spread a metrics frame: one row per run × task × method.
+
+    Returns
+    -------
+    DataFrame
+        The columns of the run and counts, then for every metric ``NAME``, ``NAME_stderr``,
+        ``NAME_low`` and ``NAME_high``, in the order in which the metrics first appear.
+    """
+    keys = [*RUN_COLUMNS, *COUNT_COLUMNS]
+    row = frame.groupby(keys, dropna=False, sort=False).ngroup()
+    wide = frame.assign(_row=row).drop_duplicates("_row").set_index("_row")[keys]
+    for metric in frame["metric"].unique():
+        part = frame.assign(_row=row)[frame["metric"] == metric].set_index("_row")
+        wide[metric] = part["value"]
+        for column in ("stderr", "low", "high"):
+            wide[f"{metric}_{column}"] = part[column]
+    return wide.reset_index(drop=True)
+
+
+def fit_temperatures(
+    predictions: Iterable[Predictions], fit_on: str
+) -> dict[tuple[Any, ...], float]:
+    """Fit one temperature per run × method on the task `fit_on`."""
+    temperatures = {}
+    for p in predictions:
+        if fit_on in (p.header.task, p.header.benchmark) and p.usable.any():
+            temperatures[_transfer_key(p)] = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+    if not temperatures:
+        raise UserError(f"--fit-on {fit_on}: no log of that task is among LOGS.")
+    return temperatures
+
+
+def _transfer_key(p: Predictions) -> tuple[Any, ...]:
+    h = p.header
+    return (h.label, h.method, h.chat_template, h.settings)
+
+
+def _in_parallel(
+    predictions: Iterable[Predictions],
+    options: SummaryOptions,
+    temperatures: dict[tuple[Any, ...], float] | None,
+    n_jobs: int,
+) -> Iterator[list[dict[str, Any]]]:
+    """Summarise in order, a few at a time, so that an iterator is never drained ahead."""
+
+    def work(p: Predictions) -> list[dict[str, Any]]:
+        return summarise(p, options, temperatures)
+
+    if n_jobs <= 1:
+        yield from map(work, predictions)
+        return
+    queue = iter(predictions)
+    with ThreadPoolExecutor(n_jobs) as pool:
+        pending = [pool.submit(work, p) for p in islice(queue, n_jobs + 1)]
+        while pending:
+            yield pending.pop(0).result()
+            pending.extend(pool.submit(work, p) for p in islice(queue, 1))
+
+
+def summarise(
+    p: Predictions,
+    options: SummaryOptions,
+    temperatures: dict[tuple[Any, ...], float] | None = None,
+) -> list[dict[str, Any]]:
+    """Return the rows of one run × task × method; see :func:`metrics_frame`."""
+    h = p.header
+    common = {
+        **{name: getattr(h, name) for name in RUN_COLUMNS},
+        "n": len(p),
+        "n_unusable": int((~p.usable).sum()),
+        "M": options.n_bins,
+    }
+    probs, gold = p.probs[p.usable], p.gold[p.usable]
+    estimates = _estimates(p, probs, gold, options)
+    if "ece" in options.metrics and options.n_resamples and len(gold):
+        estimates = _insert_null(estimates, probs, gold, options)
+    if options.recalibrate and len(gold):
+        estimates.update(_recalibrated(p, options, temperatures))
+    return [
+        common | dict(zip(VALUE_COLUMNS, (name, *values), strict=True))
+        for name, values in estimates.items()
+    ]
+
+
+_Row = tuple[float, float, float, float]
+
+
+def _estimates(
+    p: Predictions, probs: Floats, gold: Ints, options: SummaryOptions
+) -> dict[str, _Row]:
+    """Value, standard error and interval of each metric, in the order asked for."""
+    result: dict[str, _Row] = {}
+    for name in options.metrics:
+        if name == "choice_mass":
+            result[name] = _choice_mass(p, options)
+        elif name == "acc":  # over all questions: one that cannot be used counts as wrong
+            result[name] = _evaluate([name], p.probs, p.gold, options)[name]
+        else:
+            result[name] = (np.nan,) * 4
+    named = [name for name in result if name not in ("choice_mass", "acc")]
+    if len(gold) and named:
+        result.update(_evaluate(named, probs, gold, options))
+    return result
+
+
+def _evaluate(
+    names: list[str], probs: Floats, gold: Ints, options: SummaryOptions
+) -> dict[str, _Row]:
+    binning = {"n_bins": options.n_bins, "binning": options.binning}
+    if options.n_resamples:
+        # The seed itself, not a generator: rows of equal n then share one table of resamples.
+        found = bootstrap(
+            names, probs, gold, n_resamples=options.n_resamples, rng=options.seed, **binning
+        )
+        return {name: (e.value, e.stderr, e.low, e.high) for name, e in found.items()}
+    values = {}
+    for name in names:
+        metric = METRICS[name]
+        own = {key: value for key, value in binning.items() if key in metric.options}
+        values[name] = (float(metric.function(probs, gold, **own)), np.nan, np.nan, np.nan)
+    return values
+
+
+def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
+    """Mean probability of answering in letters at all; it is a mean, so its error is exact."""
+    scores = p.scores[p.usable]
+    if p.header.method != "choice" or not len(scores):
+        return (np.nan,) * 4
+    value = float(choice_mass(scores))
+    if not options.n_resamples or len(scores) < 2:
+        return value, np.nan, np.nan, np.nan
+    stderr = float(np.exp(scores).sum(axis=1, where=~np.isnan(scores)).std(ddof=1))
+    stderr /= np.sqrt(len(scores))
+    return value, stderr, value - 1.96 * stderr, value + 1.96 * stderr
+
+
+def _insert_null(
+    estimates: dict[str, _Row], probs: Floats, gold: Ints, options: SummaryOptions
+) -> dict[str, _Row]:
+    """Put the calibrated null right after the ECE it belongs to."""
+    null = calibrated_null(
+        probs,
+        gold,
+        n_resamples=options.n_resamples,
+        rng=options.seed,
+        n_bins=options.n_bins,
+        binning=options.binning,
+    )
+    result: dict[str, _Row] = {}
+    for name, row in estimates.items():
+        result[name] = row
+        if name == "ece":
+            result["ece_null"] = (null.mean, null.std, null.low, null.high)
+    return result
+
+
+def _recalibrated(
+    p: Predictions, options: SummaryOptions, temperatures: dict[tuple[Any, ...], float] | None
+) -> dict[str, _Row]:
+    """Temperature and the ECE after it; never fitted on the questions it is judged on."""
+    scores, gold = p.scores[p.usable], p.gold[p.usable]
+    if temperatures is None:
+        if len(gold) < 2:
+            return {}
+        temperature = fit_temperature(scores, gold)
+        _, probs = cross_fit_temperature(
+            scores, gold, n_folds=min(5, len(gold)), rng=options.seed
+        )
+    else:
+        temperature = temperatures.get(_transfer_key(p), np.nan)
+        if options.fit_on in (p.header.task, p.header.benchmark) or np.isnan(temperature):
+            return {"temperature": (temperature,) + (np.nan,) * 3}
+        probs = apply_temperature(scores, temperature)
+    ece = _evaluate(["ece"], probs, gold, options)["ece"]
+    return {"temperature": (temperature, np.nan, np.nan, np.nan), "ece_recalibrated": ece}
