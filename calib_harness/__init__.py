@@ -12,6 +12,14 @@ from typing import TYPE_CHECKING, Any
 from calib_harness.errors import UserError
 
 if TYPE_CHECKING:
+    from calib_harness.comparison import (
+        ChainComparison,
+        Comparison,
+        compare,
+        compare_chain,
+        ece_parts,
+        rank_agreement,
+    )
     from calib_harness.core.binning import bin_index
     from calib_harness.core.confidence import (
         METHODS,
@@ -62,11 +70,21 @@ if TYPE_CHECKING:
         fit_temperature,
     )
     from calib_harness.harness import CalibrationTask
+    from calib_harness.predictions import (
+        Header,
+        Predictions,
+        iter_predictions,
+        load_predictions,
+    )
+    from calib_harness.summary import metrics_frame, wide_frame
 
 __version__ = "0.1.0"
 
 # The module that holds each public name.
 _PUBLIC = {
+    "calib_harness.comparison": (
+        "ChainComparison Comparison compare compare_chain ece_parts rank_agreement"
+    ),
     "calib_harness.core.binning": "bin_index",
     "calib_harness.core.confidence": (
         "METHODS Method choice_score pack_scores softmax_scores top_label usable_rows"
@@ -81,6 +99,8 @@ _PUBLIC = {
     ),
     "calib_harness.core.recalibration": ("apply_temperature cross_fit_temperature fit_temperature"),
     "calib_harness.harness": "CalibrationTask",
+    "calib_harness.predictions": "Header Predictions iter_predictions load_predictions",
+    "calib_harness.summary": "metrics_frame wide_frame",
 }
 _LAZY = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
@@ -88,11 +108,15 @@ __all__ = [
     "METHODS",
     "METRICS",
     "CalibrationTask",
+    "ChainComparison",
+    "Comparison",
     "Estimate",
+    "Header",
     "Method",
     "Metric",
     "Null",
     "PairedChange",
+    "Predictions",
     "UserError",
     "accuracy",
     "ace",
@@ -106,20 +130,27 @@ __all__ = [
     "calibration_error",
     "choice_mass",
     "choice_score",
+    "compare",
+    "compare_chain",
     "cross_fit_temperature",
     "ece",
     "ece_debiased",
+    "ece_parts",
     "ece_rms",
     "fit_temperature",
     "holm",
+    "iter_predictions",
     "kendalls_w",
+    "load_predictions",
     "mce",
     "mean_pairwise_tau",
+    "metrics_frame",
     "min_ranks",
     "nll",
     "overconfidence",
     "pack_scores",
     "paired_bootstrap",
+    "rank_agreement",
     "sce",
     "sce_ova",
     "sign_test",
@@ -128,6 +159,7 @@ __all__ = [
     "tace",
     "top_label",
     "usable_rows",
+    "wide_frame",
 ]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -213,7 +213,7 @@ def summarise(
     ]
 
 
-_Row = tuple[float, float, float, float]
+_Row: TypeAlias = tuple[float, float, float, float]
 
 
 def _estimates(
@@ -237,7 +237,7 @@ def _estimates(
 def _evaluate(
     names: list[str], probs: Floats, gold: Ints, options: SummaryOptions
 ) -> dict[str, _Row]:
-    binning = {"n_bins": options.n_bins, "binning": options.binning}
+    binning: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
     if options.n_resamples:
         # The seed itself, not a generator: rows of equal n then share one table of resamples.
         found = bootstrap(
@@ -294,9 +294,7 @@ def _recalibrated(
         if len(gold) < 2:
             return {}
         temperature = fit_temperature(scores, gold)
-        _, probs = cross_fit_temperature(
-            scores, gold, n_folds=min(5, len(gold)), rng=options.seed
-        )
+        _, probs = cross_fit_temperature(scores, gold, n_folds=min(5, len(gold)), rng=options.seed)
     else:
         temperature = temperatures.get(_transfer_key(p), np.nan)
         if options.fit_on in (p.header.task, p.header.benchmark) or np.isnan(temperature):

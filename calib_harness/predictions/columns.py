@@ -113,7 +113,7 @@ class Columns:
             self.n_same_continuation += 1
 
     def _text(self, continuation: str) -> str:
-        """A choice without the delimiter that lm-eval put before it."""
+        """Return a choice without the delimiter that lm-eval put before it."""
         return continuation.removeprefix(" " if self.delimiter is None else self.delimiter)
 
     def _is_lettered(self, continuations: tuple[str, ...]) -> bool:
@@ -202,9 +202,9 @@ def _is_choice_prompt(columns: Columns) -> bool:
 
 def _divide(numerator: Floats, denominator: Ints) -> Floats:
     """Per-unit score; NaN for a continuation of no units."""
-    return np.divide(
-        numerator, denominator, out=np.full(len(numerator), np.nan), where=denominator > 0
-    )
+    quotient = np.full(len(numerator), np.nan)
+    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
+    return quotient
 
 
 def _segment_min(tokens: Floats, n_tokens: Ints) -> Floats:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeAlias
 
 import fsspec
 from fsspec.core import url_to_fs
@@ -18,17 +18,13 @@ from calib_harness.errors import UserError
 
 logger = logging.getLogger(__name__)
 
-LogsLike = str | Path | Iterable[str | Path]
+LogsLike: TypeAlias = str | Path | Iterable[str | Path]
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}[-:]\d{2}[-:]\d{2}(?:\.\d+)?)$")
 _DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
 # What the various file systems call the things that change when a file does.
-_VERSION_KEYS = ("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified") + (
-    "blob_id",
-    "lfs",
-    "sha256",
-    "md5Hash",
-    "content_hash",
-    "updated",
+_VERSION_KEYS = (
+    *("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated"),
+    *("blob_id", "lfs", "sha256", "md5Hash", "content_hash"),
 )
 HOW_TO_LOG = "run lm_eval with --log_samples and --output_path, and give that folder"
 
@@ -82,7 +78,9 @@ class File:
     @property
     def is_samples(self) -> bool:
         """Whether the name is that of a sample log: ``samples_*``, or any ``.jsonl``."""
-        return self.name.startswith("samples_") or re.search(r"\.jsonl(\.gz)?$", self.name) is not None
+        return (
+            self.name.startswith("samples_") or re.search(r"\.jsonl(\.gz)?$", self.name) is not None
+        )
 
     def open(self) -> IO[bytes]:
         """Open for reading, decompressed."""

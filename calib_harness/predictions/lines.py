@@ -18,11 +18,11 @@ import msgspec
 
 
 class EntryError(Exception):
-    """This entry of a log cannot be used; the message says why."""
+    """An entry of a log that cannot be used; the message says why."""
 
 
 class NotMultipleChoiceError(EntryError):
-    """This entry comes from a task without choices."""
+    """An entry of a task without choices."""
 
 
 class Choices(NamedTuple):

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,7 +21,7 @@ from calib_harness.predictions.table import LogContents, Predictions
 
 logger = logging.getLogger(__name__)
 
-CacheLike = str | Path | bool | None
+CacheLike: TypeAlias = str | Path | bool | None
 _NAMED = 5  # problems of one file that are named one by one
 
 

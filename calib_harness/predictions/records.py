@@ -85,7 +85,7 @@ def _cut(chunk: bytes, number: int) -> Iterator[Record]:
 
 
 def _array(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
-    """An array is decoded whole: early lm-eval wrote it so, indented."""
+    """Cut an array, decoded whole: early lm-eval wrote it so, indented."""
     parts, damage = [first.removeprefix(b"\xef\xbb\xbf")], ""
     for block in blocks:
         if isinstance(block, str):

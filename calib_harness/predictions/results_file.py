@@ -14,10 +14,13 @@ import msgspec
 _MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
 # Arguments that change where a model runs, not what it computes.
 _PLACEMENT_KEYS = frozenset(
-    (*_MODEL_KEYS, "revision", "device", "device_map", "parallelize", "batch_size")
-    + ("max_batch_size", "trust_remote_code", "max_memory_per_gpu", "max_cpu_memory")
-    + ("offload_folder", "token", "cache_dir", "tensor_parallel_size", "data_parallel_size")
-    + ("gpu_memory_utilization", "num_concurrent", "base_url", "use_fast_tokenizer")
+    [
+        *_MODEL_KEYS,
+        *("revision", "device", "device_map", "parallelize", "batch_size", "max_batch_size"),
+        *("trust_remote_code", "max_memory_per_gpu", "max_cpu_memory", "offload_folder"),
+        *("token", "cache_dir", "tensor_parallel_size", "data_parallel_size"),
+        *("gpu_memory_utilization", "num_concurrent", "base_url", "use_fast_tokenizer"),
+    ]
 )
 
 
@@ -119,7 +122,7 @@ def _shots(raw: dict[str, Any]) -> dict[str, int]:
 
 
 def _delimiters(raw: dict[str, Any], chat_template: bool) -> dict[str, str]:
-    """What lm-eval put before each choice: nothing after a chat template."""
+    """Return what lm-eval put before each choice: nothing after a chat template."""
     delimiters = {}
     for task, config in _mapping(raw.get("configs")).items():
         delimiter = config.get("target_delimiter") if isinstance(config, dict) else None

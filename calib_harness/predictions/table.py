@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.confidence import softmax_scores, usable_rows
 
-Floats = npt.NDArray[np.float64]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
+Floats: TypeAlias = npt.NDArray[np.float64]
+Ints: TypeAlias = npt.NDArray[np.int64]
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 #: lm-eval's names for "the newest commit of the model's main branch".
 DEFAULT_REVISIONS = ("", "main", None)
@@ -138,7 +138,7 @@ class Predictions:
         return np.asarray(hit & self.usable)
 
     def take(self, rows: Ints | Bools) -> Predictions:
-        """The same run on some of its questions: `rows` are indices or a mask of shape (n,)."""
+        """Return the run on some of its questions: `rows` are indices or a mask of shape (n,)."""
         return Predictions(
             self.header, self.scores[rows], self.gold[rows], self.doc_id[rows], self.doc_hash[rows]
         )

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from calib_harness.compare.questions import SharedQuestions
+from calib_harness.comparison.questions import SharedQuestions
 from calib_harness.core.binning import bin_index
 from calib_harness.core.confidence import top_label
 from calib_harness.predictions.table import Floats, Ints
@@ -31,9 +31,7 @@ class EceParts(NamedTuple):
     accuracy: float
 
 
-def ece_parts(
-    probs: Floats, gold: Ints, *, n_bins: int = 15, binning: str = "uniform"
-) -> EceParts:
+def ece_parts(probs: Floats, gold: Ints, *, n_bins: int = 15, binning: str = "uniform") -> EceParts:
     """Split ECE by the sign of each bin's gap.
 
     Parameters
@@ -55,7 +53,7 @@ def ece_parts(
     gaps = np.bincount(bins, weights=confidence - correct) / len(gold)
     return EceParts(
         over=float(gaps[gaps > 0].sum()),
-        under=float(-gaps[gaps < 0].sum()),
+        under=float(abs(gaps[gaps < 0].sum())),
         confidence=float(confidence.mean()),
         accuracy=float(correct.mean()),
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,16 +12,24 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from calib_harness.compare.changes import _check, logger, report_questions
-from calib_harness.compare.pairs import Models, match_runs, read_chain
-from calib_harness.compare.questions import SharedQuestions, shared_questions
-from calib_harness.compare.results import DEFAULT_METRICS, ChainComparison
-from calib_harness.core.inference import bootstrap, holm, paired_bootstrap
+from calib_harness.comparison.paired import (
+    check_options,
+    enough_resamples,
+    paired_rows,
+    report_questions,
+)
+from calib_harness.comparison.pairs import Models, match_runs, read_chain
+from calib_harness.comparison.questions import SharedQuestions, shared_questions
+from calib_harness.comparison.results import DEFAULT_METRICS, ChainComparison
+from calib_harness.core.inference import bootstrap, holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 from calib_harness.summary import SummaryOptions
 
-_KEYS = ["family", "task", "method", "metric"]
+logger = logging.getLogger(__name__)
+
+_KEYS = ["family", "task", "method", "n_shot", "metric"]
+_RENAMED = {"before": "from_value", "after": "to_value"}
 
 
 def compare_chain(
@@ -29,7 +39,7 @@ def compare_chain(
     metrics: Sequence[str] = DEFAULT_METRICS,
     n_bins: int = 15,
     binning: str = "uniform",
-    n_resamples: int = 1000,
+    n_resamples: int | None = None,
     seed: int = 0,
 ) -> ChainComparison:
     """Follow metrics along chains of models, on the questions all stages share.
@@ -63,28 +73,30 @@ def compare_chain(
     ...         write_example_log(folder, model=name, task="toy", sharpness=sharpness)
     ...     runs = load_predictions(folder, cache=False)
     >>> chain = pd.DataFrame({"stage": ["base", "sft", "dpo"], "model": ["base", "sft", "dpo"]})
-    >>> result = compare_chain(runs, chain, metrics=["overconfidence"], n_resamples=100)
+    >>> result = compare_chain(runs, chain, metrics=["overconfidence"])
     >>> result.values[["stage", "value"]].round(2).values.tolist()
-    [['base', -0.03], ['sft', 0.11], ['dpo', 0.16]]
+    [['base', -0.02], ['sft', 0.15], ['dpo', 0.23]]
     >>> result.changes[["reference", "from_stage", "to_stage"]].values.tolist()
     [['previous', 'base', 'sft'], ['previous', 'sft', 'dpo'], ['first', 'base', 'dpo']]
     """
-    options = _check(metrics, n_bins, binning, n_resamples, seed)
+    options = check_options(metrics, n_bins, binning, n_resamples, seed)
     models = Models(predictions)
+    matched = [
+        match
+        for family, stages in read_chain(chain).groupby("family", sort=False)
+        for match in _matched(models, str(family), stages)
+    ]
+    n_tests = len(options.metrics) * sum(2 * len(stages) - 3 for _, stages, _ in matched)
+    if matched:
+        options = replace(options, n_resamples=enough_resamples(n_tests, n_resamples))
     values: list[dict[str, Any]] = []
     changes: list[dict[str, Any]] = []
-    for family, stages in read_chain(chain).groupby("family", sort=False):
-        present = _with_logs(models, str(family), stages)
-        if len(present) < 2:
-            continue
-        for runs in match_runs([models.of(label) for label in present["label"]]):
-            shared = shared_questions(runs)
-            header = runs[0].header
-            report_questions(shared, list(present["label"]), header.task, header.method)
-            if len(shared):
-                common = {"family": family, "task": header.task, "method": header.method}
-                values += _value_rows(common, present, shared, options)
-                changes += _change_rows(common, present, shared, options)
+    for names, stages, runs in matched:
+        shared = shared_questions(runs)
+        report_questions(shared, list(stages["label"]), names["task"], names["method"])
+        if len(shared):
+            values += _value_rows(names, stages, shared, options)
+            changes += _change_rows(names, stages, shared, options)
     if not changes:
         raise UserError(
             "no chain has two stages with comparable runs (same task, method and questions): "
@@ -96,13 +108,24 @@ def compare_chain(
     return ChainComparison(values=frame, changes=table, trends=_trends(frame))
 
 
-def _with_logs(models: Models, family: str, stages: pd.DataFrame) -> pd.DataFrame:
-    """Return the stages that have logs, with the label of their model."""
+def _matched(
+    models: Models, family: str, stages: pd.DataFrame
+) -> list[tuple[dict[str, Any], pd.DataFrame, tuple[Predictions, ...]]]:
+    """Return the comparable runs of a chain, with the stages that have logs."""
     labels = [models.find(name) for name in stages["model"]]
     for name, label in zip(stages["model"], labels, strict=True):
         if label is None:
             logger.warning("chain %s: stage left out, %s", family, models.unknown(name))
-    return stages.assign(label=labels)[[label is not None for label in labels]]
+    known = [label for label in labels if label is not None]
+    if len(known) < 2:
+        return []
+    present = stages[[label is not None for label in labels]].assign(label=known)
+    matched = []
+    for runs in match_runs([models.of(label) for label in known]):
+        h = runs[0].header
+        names = {"family": family, "task": h.task, "method": h.method, "n_shot": h.n_shot}
+        matched.append((names, present, runs))
+    return matched
 
 
 def _value_rows(
@@ -121,9 +144,7 @@ def _value_rows(
         )
         for metric, estimate in found.items():
             place = {"position": stage.position, "stage": stage.stage, "model": stage.label}
-            rows.append(
-                common | {"metric": metric} | place | vars(estimate) | {"n": len(shared)}
-            )
+            rows.append(common | {"metric": metric} | place | vars(estimate) | {"n": len(shared)})
     return rows
 
 
@@ -136,41 +157,17 @@ def _change_rows(
     links += [("first", 0, i) for i in range(2, len(names))]
     rows = []
     for reference, before, after in links:
-        found = paired_bootstrap(
-            options.metrics,
-            shared.probs[before],
-            shared.probs[after],
-            shared.gold,
-            n_resamples=options.n_resamples,
-            rng=options.seed,
-            n_bins=options.n_bins,
-            binning=options.binning,
-        )
-        for metric, e in found.items():
-            place = {
-                "reference": reference,
-                "from_stage": names[before],
-                "to_stage": names[after],
-                "from_value": e.base,
-                "to_value": e.aligned,
-            }
-            numbers = {
-                "change": e.change,
-                "stderr": e.stderr,
-                "low": e.low,
-                "high": e.high,
-                "p_value": e.p_value,
-                "change_ratio": e.change / e.base if e.base else np.nan,
-                "n": len(shared),
-            }
-            rows.append(common | {"metric": metric} | place | numbers)
+        place = {"reference": reference, "from_stage": names[before], "to_stage": names[after]}
+        for row in paired_rows(shared, before, after, options):
+            renamed = {_RENAMED.get(key, key): value for key, value in row.items()}
+            rows.append(common | place | renamed | {"n": len(shared)})
     return rows
 
 
 def _trends(values: pd.DataFrame) -> pd.DataFrame:
     """Kendall's τ of the value against the position along the chain."""
     rows = []
-    for key, group in values.groupby(_KEYS, sort=False):
+    for key, group in values.groupby(_KEYS, sort=False, dropna=False):
         tau, p_value = np.nan, np.nan
         if len(group) >= 3:
             result = stats.kendalltau(group["position"], group["value"])

@@ -87,7 +87,7 @@ def _keys(run: Predictions) -> pd.MultiIndex:
 
 
 def _n_choices(run: Predictions) -> Ints:
-    return (~np.isnan(run.scores)).sum(axis=1)
+    return np.asarray((~np.isnan(run.scores)).sum(axis=1))
 
 
 def _widen(scores: Floats, width: int) -> Floats:

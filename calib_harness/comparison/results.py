@@ -11,16 +11,18 @@ from calib_harness.core.metrics import METRICS
 #: Metrics compared unless told otherwise.
 DEFAULT_METRICS = ("acc", "ece", "sce", "sce_ova")
 
-CHANGE_COLUMNS = (
-    ["family", "base", "aligned", "task", "method", "n_shot", "metric", "base_value"]
-    + ["aligned_value", "change", "stderr", "low", "high", "p_value", "p_holm"]
-    + ["change_ratio", "rank", "n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"]
-)
-DECOMPOSITION_COLUMNS = (
-    ["family", "base", "aligned", "task", "method", "n_shot", "ece_change"]
-    + ["over_change", "under_change", "base_over", "aligned_over", "base_under"]
-    + ["aligned_under", "overconfidence_change", "confidence_change", "accuracy_change", "n"]
-)
+CHANGE_COLUMNS = [
+    *("family", "base", "aligned", "task", "method", "n_shot", "metric"),
+    *("base_value", "aligned_value", "change", "stderr", "low", "high", "p_value", "p_holm"),
+    *("change_ratio", "rank"),
+    *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
+]
+DECOMPOSITION_COLUMNS = [
+    *("family", "base", "aligned", "task", "method", "n_shot"),
+    *("ece_change", "over_change", "under_change"),
+    *("base_over", "aligned_over", "base_under", "aligned_under"),
+    *("overconfidence_change", "confidence_change", "accuracy_change", "n"),
+]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Comparison:
         share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high`` and
         the two-sided exact sign test's ``p_value``.
     over_tasks : DataFrame
-        See :func:`calib_harness.compare.rank_agreement`.
+        See :func:`calib_harness.comparison.rank_agreement`.
     decomposition : DataFrame
         One row per pair × task × method. ECE is the sum of a part from bins whose confidence
         exceeds their accuracy (over) and a part from the others (under): ``ece_change =
@@ -65,14 +67,15 @@ class ChainComparison:
     Attributes
     ----------
     values : DataFrame
-        ``family, task, method, metric, position, stage, model, value, stderr, low, high, n``.
+        ``family, task, method, n_shot, metric, position, stage, model``, ``value, stderr, low,
+        high, n``.
     changes : DataFrame
-        ``family, task, method, metric, reference`` (``previous`` or ``first``), ``from_stage,
-        to_stage, from_value, to_value, change, stderr, low, high, p_value, p_holm,
+        ``family, task, method, n_shot, metric``, ``reference`` (``previous`` or ``first``),
+        ``from_stage, to_stage, from_value, to_value, change, stderr, low, high, p_value, p_holm,
         change_ratio, n``; paired bootstrap as in :class:`Comparison`, Holm over the table. The
         step from the first stage to the second is listed once, under ``previous``.
     trends : DataFrame
-        ``family, task, method, metric, n_stages, tau, p_value``: Kendall's τ of the value
+        ``family, task, method, n_shot, metric, n_stages, tau, p_value``: Kendall's τ of the value
         against the position, where a chain has at least three stages.
     """
 

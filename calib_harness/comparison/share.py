@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from calib_harness.compare.results import is_harmed
+from calib_harness.comparison.results import is_harmed
 from calib_harness.core.inference import sign_test
 
 _KEYS = ["task", "method", "metric"]
@@ -23,7 +23,7 @@ def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        See :class:`calib_harness.compare.Comparison`. Pairs without any change take no part
+        See :class:`calib_harness.comparison.Comparison`. Pairs without any change take no part
         in the test (they are counted in ``n_tied``).
     """
     rows = []

@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ from calib_harness.predictions.table import Predictions
 
 logger = logging.getLogger(__name__)
 
-PairsLike = str | Path | pd.DataFrame | Iterable[Sequence[str]]
+PairsLike: TypeAlias = str | Path | pd.DataFrame | Iterable[Sequence[str]]
 _PAIR_COLUMNS = ["family", "base", "aligned"]
 
 

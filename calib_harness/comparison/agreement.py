@@ -1,4 +1,4 @@
-"""Over tasks: do the models keep their order?"""
+"""Over tasks: whether the models keep their order."""
 
 from __future__ import annotations
 

@@ -1,0 +1,196 @@
+"""Base against aligned models on the same questions."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+import pandas as pd
+
+from calib_harness.comparison.agreement import rank_agreement
+from calib_harness.comparison.decomposition import decompose
+from calib_harness.comparison.paired import (
+    check_options,
+    enough_resamples,
+    paired_rows,
+    report_questions,
+)
+from calib_harness.comparison.pairs import Models, PairsLike, match_runs, read_pairs
+from calib_harness.comparison.questions import SharedQuestions, shared_questions
+from calib_harness.comparison.results import (
+    CHANGE_COLUMNS,
+    DECOMPOSITION_COLUMNS,
+    DEFAULT_METRICS,
+    Comparison,
+)
+from calib_harness.comparison.share import share_harmed
+from calib_harness.core.inference import holm, min_ranks
+from calib_harness.errors import UserError
+from calib_harness.predictions.table import Predictions
+from calib_harness.summary import SummaryOptions
+
+logger = logging.getLogger(__name__)
+
+_Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
+_RENAMED = {"before": "base_value", "after": "aligned_value"}
+
+
+def compare(
+    predictions: Iterable[Predictions],
+    pairs: PairsLike | None = None,
+    *,
+    base: str | None = None,
+    aligned: str | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    n_bins: int = 15,
+    binning: str = "uniform",
+    n_resamples: int | None = None,
+    seed: int = 0,
+) -> Comparison:
+    """Compare aligned models with their base models on the same questions.
+
+    Parameters
+    ----------
+    predictions : iterable of Predictions
+        From ``load_predictions``.
+    pairs : str, Path, DataFrame or iterable of (family, base, aligned), optional
+        See :func:`calib_harness.comparison.pairs.read_pairs`. Models are named as lm-eval was
+        given them, or by the last part of that name, ``@revision`` appended if there are
+        several.
+    base, aligned : str, optional
+        A single pair, instead of `pairs`.
+    metrics : sequence of str
+        Names from ``METRICS``.
+    n_bins, binning
+        Options of the binned metrics.
+    n_resamples : int, optional
+        Of the paired bootstrap over questions. By default 200 per p-value of the table, within
+        1,000 and 10,000: fewer could not give a small p-value after Holm's correction.
+    seed : int
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    UserError
+        If an option is wrong or no pair has comparable runs. Pairs without logs, and questions
+        that only one side has, are named in warnings.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from calib_harness.predictions import load_predictions
+    >>> from calib_harness.predictions.samples import write_example_log
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_example_log(folder, model="m", task="toy", n=200)
+    ...     write_example_log(folder, model="m-chat", task="toy", n=200, sharpness=3.0)
+    ...     runs = load_predictions(folder, cache=False)
+    >>> result = compare(runs, base="m", aligned="m-chat", metrics=["acc", "ece"])
+    >>> result.changes[["metric", "change", "p_holm"]].round(3)  # doctest: +NORMALIZE_WHITESPACE
+      metric  change  p_holm
+    0    acc    0.00   1.000
+    1    ece    0.12   0.048
+    """
+    options = check_options(metrics, n_bins, binning, n_resamples, seed)
+    table = read_pairs(_one_source(pairs, base, aligned))
+    models = Models(predictions)
+    matched = [m for pair in table.to_numpy() for m in _matched(models, *pair)]
+    n_tests = len(matched) * len(options.metrics)
+    if matched:
+        options = replace(options, n_resamples=enough_resamples(n_tests, n_resamples))
+    changes: list[dict[str, Any]] = []
+    parts: list[dict[str, Any]] = []
+    for names, runs in matched:
+        shared = shared_questions(runs)
+        report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
+        if len(shared):
+            changes += _change_rows(names, shared, options)
+            parts.append(names | decompose(shared, options))
+    if not changes:
+        raise UserError(
+            f"none of {len(table)} pair(s) has comparable runs: {_why_none(models, table)}; "
+            "check --pairs (or --base and --aligned) against the models in LOGS."
+        )
+    frame = _finish(pd.DataFrame(changes))
+    return Comparison(
+        changes=frame,
+        over_families=share_harmed(frame),
+        over_tasks=rank_agreement(frame, seed=seed),
+        decomposition=pd.DataFrame(parts)[DECOMPOSITION_COLUMNS],
+    )
+
+
+def _one_source(pairs: PairsLike | None, base: str | None, aligned: str | None) -> PairsLike:
+    if pairs is not None and base is None and aligned is None:
+        return pairs
+    if pairs is None and base is not None and aligned is not None:
+        return [(base, base, aligned)]
+    raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
+
+
+def _matched(models: Models, family: str, base: str, aligned: str) -> list[_Match]:
+    """Return the comparable runs of a pair, with what names their rows."""
+    labels = []
+    for name in (base, aligned):
+        label = models.find(name)
+        if label is None:
+            why = models.unknown(name)
+            logger.warning("pair %s / %s was left out: %s", base, aligned, why)
+            return []
+        labels.append(label)
+    names: dict[str, Any] = {"family": family, "base": labels[0], "aligned": labels[1]}
+    matched = []
+    for runs in match_runs([models.of(label) for label in labels]):
+        h = runs[0].header
+        what = {"task": h.task, "method": h.method, "n_shot": h.n_shot}
+        matched.append((names | what, runs))
+    if not matched:
+        logger.warning("%s and %s have no task and method in common", *labels)
+    return matched
+
+
+def _change_rows(
+    names: dict[str, Any], shared: SharedQuestions, options: SummaryOptions
+) -> list[dict[str, Any]]:
+    counts = {
+        "n": len(shared),
+        "n_base_only": shared.only[0],
+        "n_aligned_only": shared.only[1],
+        "n_unusable": shared.n_unusable,
+        "n_changed": shared.n_changed,
+    }
+    return [
+        names | counts | {_RENAMED.get(key, key): value for key, value in row.items()}
+        for row in paired_rows(shared, 0, 1, options)
+    ]
+
+
+def _finish(changes: pd.DataFrame) -> pd.DataFrame:
+    """Add what depends on the whole table: Holm's correction and the ranks."""
+    changes["p_holm"] = holm(changes["p_value"].to_numpy())
+    changes["rank"] = ratio_ranks(changes)
+    return changes[CHANGE_COLUMNS]
+
+
+def ratio_ranks(changes: pd.DataFrame) -> pd.Series:
+    """Rank the change ratios within task × method × metric (and shots, where given).
+
+    Returns
+    -------
+    Series
+        1 for the largest ratio; ties share the smaller rank; NaN where there is no ratio.
+    """
+    keys = [key for key in ("task", "method", "metric", "n_shot") if key in changes.columns]
+    groups = changes.groupby(keys, dropna=False)["change_ratio"]
+    return groups.transform(lambda ratios: min_ranks(-ratios.to_numpy(dtype=float)))
+
+
+def _why_none(models: Models, table: pd.DataFrame) -> str:
+    for name in (*table["base"], *table["aligned"]):
+        if models.find(name) is None:
+            return models.unknown(name)
+    return "their logs share no task and method, or no question"
