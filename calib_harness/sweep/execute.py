@@ -1,0 +1,284 @@
+"""Carry out one run: the one function that an executor calls, on whatever machine.
+
+A run's folder while it is being worked on (`unfinished/NAME`) holds
+
+- `run.json`: the resolved settings, the command, when it began;
+- `command.txt`: the command as a person would type it;
+- `versions.json`: versions of Python and of the libraries that matter;
+- `output.log`: what the process printed, without secrets;
+- `results/`: what lm-eval wrote; `cache_rank0.db`: every request scored so far;
+- `attempts.jsonl`: how earlier attempts ended; `progress.json`: the latest news.
+
+Once the results are complete it gets a manifest and is moved into `runs/`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shlex
+import shutil
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from calib_harness.sweep.attempts import append_attempt, cached_requests, set_aside_cache
+from calib_harness.sweep.failures import Failure, explain_end, explain_log, explain_os_error
+from calib_harness.sweep.lock import HeldError, RunLock
+from calib_harness.sweep.plan import Run
+from calib_harness.sweep.process import Ended, OutputLog, run_process
+from calib_harness.sweep.progress import ProgressReader, read_progress, write_progress
+from calib_harness.sweep.results import check_results
+from calib_harness.sweep.secrets import Redactor
+from calib_harness.sweep.store import open_store, write_manifest, write_whole
+from calib_harness.sweep.versions import versions
+
+_NEWS_EVERY = 1.0
+_RENEW_EVERY = 10.0
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run with all that is needed to carry it out elsewhere. Picklable.
+
+    Attributes
+    ----------
+    run : Run
+        What to compute.
+    output : str
+        The sweep's output folder or URL.
+    work : str
+        A local folder for unfinished runs and locks.
+    launcher : tuple of str
+        The program that takes `lm_eval run`'s arguments.
+    working_dir : str
+        Where the process starts.
+    variables : mapping of str to str
+        Environment variables to set (no secrets).
+    needed : tuple of str
+        Variables that must be in the environment; only their names travel.
+    """
+
+    run: Run
+    output: str
+    work: str
+    launcher: tuple[str, ...]
+    working_dir: str
+    variables: Mapping[str, str]
+    needed: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder while it is unfinished."""
+        return Path(self.work) / "unfinished" / self.run.name
+
+    @property
+    def lock(self) -> Path:
+        """The run's lock file."""
+        return Path(self.work) / "locks" / f"{self.run.name}.lock"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How carrying out a run ended.
+
+    `status` is finished, failed, stopped (by the sweep) or held (somebody else is at it).
+    `scored` requests were scored now and `reused` came from earlier attempts; `repeated` had
+    been scored before but were lost when an attempt was killed.
+    """
+
+    name: str
+    status: str
+    reason: str = ""
+    transient: bool = False
+    tail: tuple[str, ...] = ()
+    seconds: float = 0.0
+    scored: int = 0
+    reused: int = 0
+    repeated: int = 0
+
+
+def execute(
+    job: Job, *, devices: str | None = None, stop: threading.Event | None = None
+) -> Outcome:
+    """Carry out a run from its current state to its end; never raises for what a run may do.
+
+    Parameters
+    ----------
+    job : Job
+        The run.
+    devices : str, optional
+        Value for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
+    stop : threading.Event, optional
+        When set, the run is ended and can be taken up again later.
+    """
+    try:
+        with RunLock(job.lock) as lock:
+            store = open_store(job.output)
+            damage = store.damage(job.run.name)
+            if damage is None:
+                return Outcome(job.run.name, "finished")
+            if damage:
+                store.withdraw(job.run.name, job.folder)
+            return _Attempt(job, lock, devices, stop or threading.Event()).carry_out()
+    except HeldError as held:
+        return Outcome(job.run.name, "held", reason=str(held))
+    except OSError as error:
+        failure = explain_os_error(error)
+        return Outcome(job.run.name, "failed", failure.reason, failure.transient)
+
+
+class _Attempt:
+    """One attempt at one run, under its lock."""
+
+    def __init__(self, job: Job, lock: RunLock, devices: str | None, stop: threading.Event) -> None:
+        self._job = job
+        self._lock = lock
+        self._devices = devices
+        self._stop = stop
+        self._began = time.time()
+        self._environment = os.environ | dict(job.variables) | {"PYTHONUNBUFFERED": "1"}
+        if devices is not None:
+            self._environment["CUDA_VISIBLE_DEVICES"] = devices
+
+    def carry_out(self) -> Outcome:
+        """Prepare, run, check, publish."""
+        job = self._job
+        if missing := [name for name in job.needed if name not in os.environ]:
+            names = ", ".join(missing)
+            reason = f"the environment lacks {names}; export it where the run is carried out"
+            return Outcome(job.run.name, "failed", reason)
+        self._prepare()
+        before = read_progress(job.folder)
+        self._cached = cached_requests(job.folder)
+        repeated = max(0, before.cached + before.scored - self._cached) if before else 0
+        self._reader = ProgressReader(self._cached)
+        ended = self._run()
+        failure = self._judge(ended)
+        counts = {"scored": self._reader.progress.scored, "reused": self._cached}
+        status = "failed" if failure else "finished"
+        if ended.cause == "stopped":
+            status, failure = "stopped", None
+        with contextlib.suppress(OSError):
+            append_attempt(job.folder, self._record(status, failure, ended))
+        if status == "finished":
+            self._publish(ended)
+        return Outcome(
+            name=job.run.name,
+            status=status,
+            reason=failure.reason if failure else "",
+            transient=bool(failure and failure.transient),
+            tail=ended.tail if failure else (),
+            seconds=ended.seconds,
+            repeated=repeated,
+            **counts,
+        )
+
+    def _prepare(self) -> None:
+        job = self._job
+        job.folder.mkdir(parents=True, exist_ok=True)
+        # What an interrupted attempt has begun to write; everything in it is in the cache, too.
+        shutil.rmtree(job.folder / "results", ignore_errors=True)
+        argv = self._argv()
+        facts = {
+            "name": job.run.name,
+            "identity": job.run.identity,
+            "settings": job.run.settings,
+            "command": argv,
+            "working_dir": job.working_dir,
+            "environment": dict(job.variables),
+            "environment_needed": list(job.needed),
+            "host": socket.gethostname(),
+            "began": self._began,
+        }
+        write_whole(job.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False))
+        write_whole(job.folder / "command.txt", shlex.join(argv) + "\n")
+        write_whole(job.folder / "versions.json", json.dumps(versions(), indent=1))
+
+    def _argv(self) -> list[str]:
+        job = self._job
+        return [
+            *job.launcher,
+            *job.run.arguments,
+            f"--output_path={job.folder / 'results'}",
+            f"--use_cache={job.folder / 'cache'}",
+            "--log_samples",
+        ]
+
+    def _run(self) -> Ended:
+        job = self._job
+        environment = self._environment
+        log = OutputLog(
+            job.folder / "output.log", Redactor(environment, job.needed), self._reader.feed
+        )
+        if job.run.trust_remote_code:
+            log.feed(b"trust_remote_code is on: this run may execute code from the model's repo\n")
+        self._log = log
+        return run_process(
+            self._argv(),
+            log=log,
+            environment=environment,
+            working_dir=Path(job.working_dir),
+            keep_open=self._lock.descriptor,
+            time_limit=job.run.time_limit,
+            stop=self._stop,
+            on_tick=self._on_tick(),
+        )
+
+    def _on_tick(self) -> Callable[[], None]:
+        last = {"news": 0.0, "renewed": time.monotonic()}
+
+        def tick() -> None:
+            now = time.monotonic()
+            if now - last["news"] > _NEWS_EVERY:
+                last["news"] = now
+                with contextlib.suppress(OSError):
+                    write_progress(self._reader.progress, self._job.folder)
+            if now - last["renewed"] > _RENEW_EVERY:
+                last["renewed"] = now
+                with contextlib.suppress(OSError):
+                    self._lock.renew()
+
+        return tick
+
+    def _judge(self, ended: Ended) -> Failure | None:
+        folder = self._job.folder
+        offline = self._environment.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
+        failure = explain_end(ended, self._job.run.time_limit, offline=offline)
+        if failure is None and (problem := check_results(folder / "results")):
+            failure = explain_log(ended.tail) or Failure(problem, transient=False)
+        if failure and "cache of scored requests is damaged" in failure.reason:
+            set_aside_cache(folder)
+        if failure and self._log.complaint:
+            return Failure(f"{failure.reason}; {self._log.complaint}", failure.transient)
+        return failure
+
+    def _record(self, status: str, failure: Failure | None, ended: Ended) -> dict[str, Any]:
+        return {
+            "began": self._began,
+            "seconds": round(ended.seconds, 3),
+            "host": socket.gethostname(),
+            "status": status,
+            "exit": ended.status,
+            **(asdict(failure) if failure else {}),
+            "tail": list(ended.tail) if failure else [],
+            "scored": self._reader.progress.scored,
+            "reused": self._cached,
+        }
+
+    def _publish(self, ended: Ended) -> None:
+        folder = self._job.folder
+        (folder / "progress.json").unlink(missing_ok=True)
+        facts = {
+            "name": self._job.run.name,
+            "identity": self._job.run.identity,
+            "finished": time.time(),
+            "seconds": round(ended.seconds, 3),
+        }
+        write_manifest(folder, facts)
+        open_store(self._job.output).publish(folder, self._job.run.name)

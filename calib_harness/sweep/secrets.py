@@ -1,0 +1,52 @@
+"""Which names hold secrets, and how their values are kept out of every file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+# `tokenizer`, `pad_token` and `max_tokens` are no secrets; HF_TOKEN and `token` are.
+_SECRET = re.compile(
+    r"(^|_)(api_?key|access_?key|auth_?token|use_auth_token|credentials?|key|passwd|password|"
+    r"secret|token)(_id)?$",
+    re.IGNORECASE,
+)
+_HARMLESS = re.compile(r"^(pad|bos|eos|unk|sep|cls|mask|think_end|end|start|prefix)_token(_id)?$")
+
+# A shorter value would also match by chance in ordinary text.
+_SHORTEST = 8
+
+
+def looks_secret(name: str) -> bool:
+    """Return whether a variable or an argument of this name is taken to hold a secret.
+
+    >>> [looks_secret(name) for name in ("HF_TOKEN", "api_key", "tokenizer", "pad_token")]
+    [True, True, False, False]
+    """
+    return bool(_SECRET.search(name)) and not _HARMLESS.search(name.lower())
+
+
+class Redactor:
+    """Replaces the values of secret environment variables in text by their names.
+
+    Parameters
+    ----------
+    environment : mapping of str to str
+        The variables of the process whose output is written down.
+    also : iterable of str
+        Names that count as secret whatever they look like.
+    """
+
+    def __init__(self, environment: Mapping[str, str], also: Iterable[str] = ()) -> None:
+        chosen = set(also)
+        self._values = {
+            value: name
+            for name, value in environment.items()
+            if (looks_secret(name) or name in chosen) and len(value) >= _SHORTEST
+        }
+
+    def __call__(self, text: str) -> str:
+        """Return `text` with every secret value replaced by ``[NAME]``."""
+        for value, name in self._values.items():
+            text = text.replace(value, f"[{name}]")
+        return text

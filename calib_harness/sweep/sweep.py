@@ -1,0 +1,197 @@
+"""`sweep run` and `sweep status`: a plan carried out, shown, and summed up."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from calib_harness.errors import UserError
+from calib_harness.sweep.display import ConsoleDisplay, duration
+from calib_harness.sweep.drive import Retries, Summary, drive
+from calib_harness.sweep.execute import Job, Outcome
+from calib_harness.sweep.executors import Executor
+from calib_harness.sweep.plan import Plan, make_plan
+from calib_harness.sweep.state import RunState, counts, run_states, work_folder
+
+# The program that takes exactly `lm_eval run`'s arguments, with the plugin loaded.
+LAUNCHER = (sys.executable, "-m", "calib_harness", "run")
+
+_STYLES = {"finished": "green", "running": "cyan", "failed": "red", "damaged": "yellow"}
+
+
+def run_sweep(
+    spec: str | Path,
+    *,
+    dry_run: bool = False,
+    executor: str | None = None,
+    workers: int | None = None,
+    address: str | None = None,
+    output: str | None = None,
+    console: Console | None = None,
+    launcher: Sequence[str] = LAUNCHER,
+) -> int:
+    """Carry out a sweep, or show what it would do, and return the exit status.
+
+    Parameters
+    ----------
+    spec : str or Path
+        The spec file.
+    dry_run : bool
+        Only print the runs and what is already done.
+    executor, workers, address, output
+        Take the place of what the spec says.
+    console : Console, optional
+        Where to write.
+    launcher : sequence of str
+        The program that takes `lm_eval run`'s arguments.
+
+    Returns
+    -------
+    int
+        0 if every run is finished, 1 if one failed, 130 if the sweep was interrupted.
+
+    Raises
+    ------
+    UserError
+        If the spec is wrong or the output cannot be written.
+    """
+    console = console or Console()
+    plan = make_plan(spec, output=output)
+    states = run_states(plan)
+    if dry_run:
+        print_states(plan, states, console)
+        return 0
+    work = _writable(work_folder(plan))
+    _refuse_missing_variables(plan)
+    jobs = [_job(plan, state, work, launcher) for state in states if state.status != "finished"]
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+    settings = plan.spec.execution
+    retries = Retries(settings.retries, settings.backoff, settings.max_backoff)
+    console.print(f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}", markup=False)
+    display = ConsoleDisplay(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
+    summary = Summary()
+    if jobs:
+        chosen = _executor(plan, executor or settings.executor, workers, address, jobs)
+        summary = drive(jobs, chosen, retries, display)
+    _print_summary(summary, console)
+    _write_tables(plan, console)
+    if summary.interrupted:
+        return 130
+    return 1 if summary.named("failed") else 0
+
+
+def show_status(
+    spec: str | Path, *, output: str | None = None, console: Console | None = None
+) -> int:
+    """Print where every run of a sweep stands; return 0 if all are finished, else 1."""
+    plan = make_plan(spec, output=output)
+    states = run_states(plan)
+    print_states(plan, states, console or Console())
+    return 0 if all(state.status == "finished" for state in states) else 1
+
+
+def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> None:
+    """Print a table of runs and how many there are of each state."""
+    table = Table(box=None, pad_edge=False)
+    for heading in ("run", "family", "stage", "tasks", "state"):
+        table.add_column(heading, overflow="fold")
+    for state in states:
+        run, style = state.run, _STYLES.get(state.status, "default")
+        told = f"{state.status}: {state.detail}" if state.detail else state.status
+        cells = (run.name, run.family or "-", run.stage or "-", " ".join(run.tasks), told)
+        table.add_row(*(escape(cell) for cell in cells[:-1]), f"[{style}]{escape(told)}[/]")
+    console.print(table)
+    for run in plan.runs:
+        if run.trust_remote_code:
+            note = f"note: trust_remote_code is on for {run.model}: its code will run"
+            console.print(note, markup=False, soft_wrap=True)
+    for note in plan.notes:
+        console.print(f"note: {note}", markup=False, soft_wrap=True)
+    console.print(f"{len(states)} runs: {counts(states)}; output in {plan.output}", markup=False)
+
+
+def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Job:
+    return Job(
+        run=state.run,
+        output=plan.output,
+        work=str(work),
+        launcher=tuple(launcher),
+        working_dir=str(plan.working_dir),
+        variables=plan.spec.environment.set,
+        needed=tuple(plan.spec.environment.passed),
+    )
+
+
+def _writable(folder: Path) -> Path:
+    """Make a folder and try to write into it; UserError where that is not possible."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
+            pass
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"output: the disk of {str(folder)!r} is full; make room") from None
+        raise UserError(
+            f"output: expected a folder that can be written, got {str(folder)!r} "
+            f"({error.strerror}); change the spec's output or give --output"
+        ) from None
+    return folder
+
+
+def _refuse_missing_variables(plan: Plan) -> None:
+    missing = [name for name in plan.spec.environment.passed if name not in os.environ]
+    if missing:
+        raise UserError(
+            f"{plan.path}: environment.pass: expected {', '.join(missing)} to be set in the "
+            "environment; export it and start again"
+        )
+
+
+def _executor(
+    plan: Plan, name: str, workers: int | None, address: str | None, jobs: list[Job]
+) -> Executor:
+    from calib_harness.sweep.executors.local import LocalExecutor
+
+    settings = plan.spec.execution
+    if name != "local":
+        raise UserError(f"--executor: expected local or ray, got {name!r}")
+    local = LocalExecutor(workers or settings.workers)
+    local.check(jobs)
+    return local
+
+
+def _print_summary(summary: Summary, console: Console) -> None:
+    for outcome in summary.named("failed"):
+        _print_failure(outcome, console)
+    finished, failed = len(summary.named("finished")), len(summary.named("failed"))
+    stopped = len(summary.named("stopped"))
+    parts = [f"{finished} finished", f"{failed} failed"] + (
+        [f"{stopped} stopped"] if stopped else []
+    )
+    overhead = f", {duration(summary.wall)} in all" if summary.wall else ""
+    console.print(
+        f"this time: {', '.join(parts)}; {summary.attempts} processes, "
+        f"{duration(summary.seconds)} inside them{overhead}; {summary.scored:,} requests scored, "
+        f"{summary.reused:,} taken from earlier attempts, {summary.repeated:,} scored twice",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _print_failure(outcome: Outcome, console: Console) -> None:
+    console.print(f"\nFAILED {outcome.name}: {outcome.reason}", markup=False, soft_wrap=True)
+    for line in outcome.tail:
+        console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_tables(plan: Plan, console: Console) -> None:
+    del plan, console

@@ -1,0 +1,136 @@
+"""A sweep of stand-in models in a temporary folder, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+from rich.console import Console
+
+from calib_harness.sweep.sweep import run_sweep
+
+HERE = Path(__file__).parent
+TASK = """
+task: fake_mc
+dataset_path: json
+output_type: multiple_choice
+doc_to_text: question
+"""
+
+
+@dataclass
+class Sweep:
+    """A spec on disk with its output; every call carries it out as a user would."""
+
+    root: Path
+    spec: dict
+
+    @property
+    def path(self) -> Path:
+        return self.root / "spec.yaml"
+
+    @property
+    def output(self) -> Path:
+        return self.root / "out"
+
+    def write(self, **changes) -> Path:
+        self.spec.update(changes)
+        self.path.write_text(yaml.safe_dump(self.spec))
+        return self.path
+
+    def run(self, **options) -> tuple[int, str]:
+        """Carry the sweep out in this process; return its status and what it printed."""
+        self.write()
+        console = Console(width=200, record=True, file=open(os.devnull, "w"))
+        with console.file:
+            options.setdefault("launcher", [sys.executable, str(HERE / "fake_run.py")])
+            status = run_sweep(self.path, console=console, **options)
+        return status, console.export_text()
+
+    def start(self) -> subprocess.Popen:
+        """Start the sweep as a process of its own."""
+        self.write()
+        environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
+        return subprocess.Popen(
+            [sys.executable, str(HERE / "start_sweep.py"), str(self.path)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    def order(self, model: str, do: str, at: int = 10, **more) -> None:
+        """Have the stand-in for `model` misbehave."""
+        path = self.root / "control" / f"{model}.json"
+        path.write_text(json.dumps({"do": do, "at": at, **more}))
+
+    def scored(self) -> Counter:
+        """Return how often each request was scored so far."""
+        path = self.root / "counter"
+        return Counter(path.read_text().splitlines()) if path.exists() else Counter()
+
+    def scored_twice(self) -> int:
+        return sum(number - 1 for number in self.scored().values())
+
+    def samples(self) -> dict:
+        """Return every finished run's sample logs, by run and file."""
+        found = {}
+        for path in self.output.glob("runs/*/results/*/samples_*.jsonl"):
+            run = path.relative_to(self.output / "runs").parts[0]
+            found[run, path.name] = path.read_text()
+        return found
+
+    def finished(self) -> set[str]:
+        """Return the models whose runs are finished (names before the hash)."""
+        return {path.name.rsplit("-", 1)[0] for path in (self.output / "runs").glob("*")}
+
+
+@pytest.fixture
+def sweep(tmp_path, monkeypatch) -> Sweep:
+    """A sweep of three stand-in models on one stand-in task."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "fake_mc.yaml").write_text(TASK)
+    (tmp_path / "control").mkdir()
+    monkeypatch.setenv("FAKE_CONTROL", str(tmp_path / "control"))
+    monkeypatch.setenv("FAKE_COUNTER", str(tmp_path / "counter"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    spec = {
+        "output": "out",
+        "tasks": ["fake_mc"],
+        "include_path": "tasks",
+        "models": [
+            {"id": "first", "family": "fake", "stage": "base"},
+            {"id": "second", "family": "fake", "stage": "aligned"},
+            {"id": "third", "family": "other", "stage": "base"},
+        ],
+        "execution": {"backoff": 0.05},
+    }
+    sweep = Sweep(tmp_path, spec)
+    sweep.write()
+    return sweep
+
+
+@pytest.fixture
+def undisturbed(sweep, tmp_path_factory, monkeypatch):
+    """Return a function giving the sample logs that the same spec yields when nothing goes wrong."""
+
+    def carry_out() -> dict:
+        root = tmp_path_factory.mktemp("undisturbed")
+        (root / "tasks").mkdir()
+        (root / "tasks" / "fake_mc.yaml").write_text(TASK)
+        other = Sweep(root, dict(sweep.spec))
+        with monkeypatch.context() as patch:
+            patch.setenv("FAKE_CONTROL", str(root))
+            patch.setenv("FAKE_COUNTER", os.devnull)
+            other.run()
+        return other.samples()
+
+    return carry_out
