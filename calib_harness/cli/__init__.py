@@ -6,6 +6,7 @@ import sys
 
 import typer
 
+from calib_harness.cli import sweep
 from calib_harness.errors import UserError
 
 app = typer.Typer(
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+app.add_typer(sweep.app)
 
 
 def main() -> None:

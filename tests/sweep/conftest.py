@@ -48,8 +48,8 @@ class Sweep:
     def run(self, **options) -> tuple[int, str]:
         """Carry the sweep out in this process; return its status and what it printed."""
         self.write()
-        console = Console(width=200, record=True, file=open(os.devnull, "w"))
-        with console.file:
+        with open(os.devnull, "w") as nowhere:
+            console = Console(width=200, record=True, file=nowhere)
             options.setdefault("launcher", [sys.executable, str(HERE / "fake_run.py")])
             status = run_sweep(self.path, console=console, **options)
         return status, console.export_text()
@@ -120,7 +120,7 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
 
 @pytest.fixture
 def undisturbed(sweep, tmp_path_factory, monkeypatch):
-    """Return a function giving the sample logs that the same spec yields when nothing goes wrong."""
+    """Return a function that gives the sample logs of the same spec if nothing goes wrong."""
 
     def carry_out() -> dict:
         root = tmp_path_factory.mktemp("undisturbed")

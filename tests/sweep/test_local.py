@@ -19,7 +19,9 @@ def test_sweep_carries_out_every_run_and_keeps_what_led_to_it(sweep):
     facts = json.loads((folder / "run.json").read_text())
     assert facts["settings"]["model_args"] == {"pretrained": "first"}
     assert shlex.split((folder / "command.txt").read_text()) == facts["command"]
-    assert {"python", "lm_eval", "torch"} <= json.loads((folder / "versions.json").read_text()).keys()
+    assert {"python", "lm_eval", "torch"} <= json.loads(
+        (folder / "versions.json").read_text()
+    ).keys()
     assert "Building contexts for fake_mc" in (folder / "output.log").read_text()
     assert list(folder.glob("results/first/results_*.json"))
     assert "3 finished, 0 failed" in told
