@@ -70,6 +70,7 @@ if TYPE_CHECKING:
         fit_temperature,
     )
     from calib_harness.harness import CalibrationTask
+    from calib_harness.paths import task_path
     from calib_harness.predictions import (
         Header,
         Predictions,
@@ -99,6 +100,7 @@ _PUBLIC = {
     ),
     "calib_harness.core.recalibration": ("apply_temperature cross_fit_temperature fit_temperature"),
     "calib_harness.harness": "CalibrationTask",
+    "calib_harness.paths": "task_path",
     "calib_harness.predictions": "Header Predictions iter_predictions load_predictions",
     "calib_harness.summary": "metrics_frame wide_frame",
 }
@@ -157,6 +159,7 @@ __all__ = [
     "smece",
     "softmax_scores",
     "tace",
+    "task_path",
     "top_label",
     "usable_rows",
     "wide_frame",

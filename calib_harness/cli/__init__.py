@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from calib_harness.cli import sweep
+from calib_harness.cli import run, sweep
 from calib_harness.errors import UserError
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+run.register(app)
 app.add_typer(sweep.app)
 
 

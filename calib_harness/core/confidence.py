@@ -57,6 +57,10 @@ METHODS: dict[str, Method] = {
 }
 
 
+#: The letters of a choice prompt, in the order of the choices: 2 to 10 of them.
+LETTERS = tuple("ABCDEFGHIJ")
+
+
 def choice_score(
     token_logprobs: Sequence[float], method: str, *, n_bytes: int | None = None
 ) -> float:

@@ -1,0 +1,116 @@
+"""`run` and `tasks`: lm-eval with the plugin loaded, and the tasks that come with it."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from calib_harness.errors import UserError
+from calib_harness.paths import task_path
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+RUN_HELP = """Evaluate a model: takes exactly the arguments of `lm_eval run`.
+
+The plugin is loaded and its tasks are found without --include_path. See `lm_eval run --help`
+for all arguments.
+
+Example:
+
+calib-harness run --model hf --model_args pretrained=MODEL --tasks arc_easy_calib
+--output_path out --log_samples
+"""
+
+
+def run(context: typer.Context) -> None:
+    """Hand the arguments to lm-eval's own command line."""
+    from lm_eval._cli import HarnessCLI
+    from lm_eval.utils import setup_logging
+
+    import calib_harness.harness  # noqa: F401 registers the plugin
+
+    setup_logging()
+    sys.argv = ["lm_eval", "run", *context.args]
+    cli = HarnessCLI()
+    arguments = cli.parse_args()
+    arguments.include_path = [task_path(), *_include_paths(arguments)]
+    try:
+        cli.execute(arguments)
+    except ValueError as error:
+        if str(error).startswith("Tasks not found"):
+            raise UserError(_unknown_tasks(str(error), arguments)) from None
+        raise
+    except OSError as error:
+        if "is not a valid model identifier" in str(error):
+            raise UserError(f"--model_args pretrained: {str(error).splitlines()[0]}") from None
+        raise
+
+
+def _include_paths(arguments: Namespace) -> list[str]:
+    """Paths the user asked for, on the command line or in lm-eval's --config file."""
+    if arguments.include_path:
+        return [arguments.include_path]
+    if arguments.config:
+        from lm_eval.config.evaluate_config import EvaluatorConfig
+
+        path = EvaluatorConfig.load_yaml_config(arguments.config).get("include_path")
+        return [path] if path else []
+    return []
+
+
+def _unknown_tasks(message: str, arguments: Namespace) -> str:
+    from lm_eval.tasks import TaskManager
+
+    known = TaskManager(include_path=arguments.include_path).all_tasks
+    names = message.partition(": ")[2].split(", ")
+    near = {match for name in names for match in difflib.get_close_matches(name, known, n=2)}
+    hint = f"did you mean {' or '.join(sorted(near))}? " if near else ""
+    return f"--tasks: no task is called {', '.join(names)}; {hint}`calib-harness tasks` lists ours"
+
+
+def tasks(
+    path: Annotated[
+        bool, typer.Option("--path", help="Print the folder of the task YAMLs and nothing else.")
+    ] = False,
+) -> None:
+    """List the calibration tasks that come with the package.
+
+    Example: lm_eval --tasks arc_easy_calib --include_path $(calib-harness tasks --path) …
+    """
+    if path:
+        print(task_path())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("task", "prompt", "group")
+    for group, members in sorted(_groups().items()):
+        for name in members:
+            table.add_row(name, name.rpartition("_")[2], group)
+    Console().print(table)
+
+
+def _groups() -> dict[str, list[str]]:
+    """Groups of the packaged tasks, each with its cloze and its choice task."""
+    from pathlib import Path
+
+    import yaml
+
+    groups = {}
+    for file in Path(task_path()).rglob("*_calib.yaml"):
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        groups[config["group"]] = [name for name in config["task"] if "_calib_" in name]
+    return groups
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command(
+        help=RUN_HELP,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(run)
+    app.command()(tasks)

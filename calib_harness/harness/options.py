@@ -1,0 +1,110 @@
+"""What a calibration task's YAML and `--metadata` may say, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+
+from calib_harness.core.metrics import METRICS
+from calib_harness.errors import UserError
+from calib_harness.harness.filters import FILTERS
+
+CLOZE_FILTERS = ("continuation-sum", "continuation-min")
+CHOICE_FILTERS = ("choice",)
+DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
+#: Metrics of a question's scores, not of its probabilities; only `choice_mass` so far.
+SCORE_METRICS = ("choice_mass",)
+
+# Keys of a metric_list entry that are lm-eval's; everything else is an option of the metric.
+_LM_EVAL_KEYS = frozenset({"metric", "aggregation", "higher_is_better", "hf_evaluate"})
+
+
+class Options(BaseModel):
+    """Options from `metadata` that hold for every metric of a task."""
+
+    # lm-eval merges model arguments and more into the same mapping.
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
+
+    n_bins: PositiveInt = 15
+    binning: Literal["uniform", "equal_mass"] = "uniform"
+
+
+@dataclass(frozen=True)
+class MetricSpec:
+    """One entry of a metric_list: a metric's name and its options."""
+
+    name: str
+    options: Mapping[str, Any]
+
+
+def read_options(task: str, metadata: Any) -> Options:
+    """Options from a task's metadata.
+
+    Raises
+    ------
+    UserError
+        If an option has a value it cannot have.
+    """
+    if not isinstance(metadata, Mapping):
+        return Options()
+    try:
+        return Options.model_validate(dict(metadata))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(
+            f"{task}: metadata `{first['loc'][0]}` is {first['input']!r}: {first['msg']}; "
+            "expected n_bins >= 1 and binning 'uniform' or 'equal_mass'"
+        ) from None
+
+
+def read_metric_list(
+    task: str, metric_list: Sequence[Mapping[str, Any]], options: Options
+) -> list[MetricSpec]:
+    """Metric specifications from a YAML's metric_list, options filled in.
+
+    Raises
+    ------
+    UserError
+        If a metric or one of its options is not known.
+    """
+    specs = []
+    for entry in metric_list:
+        name = entry.get("metric")
+        check_name(task, "metric", name, [*METRICS, *SCORE_METRICS])
+        accepted = METRICS[name].options if name in METRICS else ()
+        given = {key: value for key, value in entry.items() if key not in _LM_EVAL_KEYS}
+        for key in given:
+            check_name(task, f"option of metric '{name}'", key, accepted)
+        shared = {k: v for k, v in options.model_dump().items() if k in accepted}
+        # Options given for one metric are checked like those for all.
+        read_options(task, given)
+        specs.append(MetricSpec(name, {**shared, **given}))
+    return specs
+
+
+def check_filter_list(task: str, filter_list: Sequence[Mapping[str, Any]]) -> None:
+    """Refuse filters that do not hand on a score per choice.
+
+    Raises
+    ------
+    UserError
+        If a step of a filter is not one of ours.
+    """
+    for entry in filter_list:
+        steps = entry.get("filter") or [{}]
+        for step in steps:
+            check_name(task, f"filter of '{entry.get('name')}'", step.get("function"), FILTERS)
+
+
+def check_name(task: str, what: str, name: Any, known: Iterable[str]) -> None:
+    """Raise a UserError that names the nearest valid name if `name` is not in `known`."""
+    valid = sorted(known)
+    if name in valid:
+        return
+    near = difflib.get_close_matches(str(name), valid, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UserError(f"{task}: unknown {what} {name!r}; {hint}known: {', '.join(valid) or 'none'}")

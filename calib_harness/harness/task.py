@@ -1,0 +1,285 @@
+"""`CalibrationTask`: a multiple-choice YAML plus one line becomes a calibration task."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+from lm_eval.api.instance import Instance
+from lm_eval.api.metrics import mean
+from lm_eval.api.samplers import ContextSampler
+from lm_eval.api.task import ConfigurableTask
+from lm_eval.filters import build_filter_ensemble
+
+from calib_harness.core.confidence import LETTERS, pack_scores, softmax_scores
+from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.errors import UserError
+from calib_harness.harness.backends import REQUEST_TYPE
+from calib_harness.harness.metrics import Aggregation, Outcome, total
+from calib_harness.harness.options import (
+    CHOICE_FILTERS,
+    CLOZE_FILTERS,
+    DEFAULT_METRICS,
+    MetricSpec,
+    check_filter_list,
+    read_metric_list,
+    read_options,
+)
+
+logger = logging.getLogger(__name__)
+
+MAX_CHOICES = len(LETTERS)
+
+
+class CalibrationTask(ConfigurableTask):
+    """A standard multiple-choice task whose filters are confidence methods.
+
+    Used from a YAML as ``class: !function calib_harness.CalibrationTask``. Where the YAML names
+    no filters it gets `choice` if its choices are the letters A, B, …, and `continuation-sum`
+    and `continuation-min` otherwise; where it names no metrics it gets `acc`, `ece`, `sce`,
+    `brier_score` and `nll`, and `choice_mass` for lettered choices.
+
+    Its `metadata` may hold `n_bins`, `binning` and `fewshot_by`, the name of a column: shots
+    are then taken from documents that agree with the question in it.
+
+    Raises
+    ------
+    UserError
+        If the YAML is not multiple choice, names an unknown metric, filter or option, or its
+        dataset lacks a split.
+    """
+
+    def __init__(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        settings = {key: value for key, value in (config or {}).items() if key != "class"}
+        name = settings.get("task", type(self).__name__)
+        _check_multiple_choice(name, settings)
+        self.calibration_options = read_options(name, settings.get("metadata"))
+        metric_list = settings.pop("metric_list", None)
+        filter_list = settings.pop("filter_list", None)
+        check_filter_list(name, filter_list or [])
+        specs = read_metric_list(name, metric_list or [], self.calibration_options)
+
+        super().__init__(config=settings, **kwargs)
+        if self.multiple_target:
+            raise UserError(
+                f"{name}: the gold of a calibration task is one choice, but doc_to_target gives "
+                "a list; name one right choice, or leave such questions out with process_docs"
+            )
+        self.is_choice_prompt = _are_letters(self.doc_to_choice(self.eval_docs[0]))
+        self._set_metrics(specs or self._default_specs())
+        self._set_filters(filter_list or self._default_filter_list())
+        self._shots_of = self._shots_by(self._metadata("fewshot_by"))
+        self._has_unusable = False
+
+    # -- before scoring ------------------------------------------------------------------
+
+    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
+        """Load the dataset; a split that the YAML names and the dataset lacks is an error."""
+        super().download(dataset_kwargs, **kwargs)
+        for key in ("training_split", "validation_split", "test_split", "fewshot_split"):
+            split = self.config[key]
+            if split is not None and split not in self.dataset:
+                raise UserError(
+                    f"{self.config.task}: {key} is {split!r}, but the dataset has only "
+                    f"{', '.join(map(repr, self.dataset))}; name one of these in the YAML"
+                )
+        if self.config.test_split is None and self.config.validation_split is None:
+            raise UserError(
+                f"{self.config.task}: there is nothing to evaluate; name a test_split or a "
+                f"validation_split (the dataset has {', '.join(map(repr, self.dataset))})"
+            )
+
+    def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> Any:
+        """Build the context as lm-eval does, with shots from the question's own group."""
+        if num_fewshot and self._shots_of:
+            self.sampler = self._shots_of[doc[self._metadata("fewshot_by")]]
+        try:
+            return super().fewshot_context(doc, num_fewshot, **kwargs)
+        except AssertionError as error:
+            raise UserError(
+                f"{self.config.task}: num_fewshot is {num_fewshot}: {error}; ask for fewer shots"
+            ) from None
+
+    def construct_requests(self, doc: dict[str, Any], ctx: Any, **kwargs: Any) -> list[Instance]:
+        """Make one token_loglikelihood request per choice.
+
+        Raises
+        ------
+        UserError
+            If the question has no choices, too many, or more than one gold: all of this comes
+            out before anything is scored.
+        """
+        n_choices = len(self.doc_to_choice(doc))
+        where = f"{self.config.task}, question {kwargs['metadata'][1]}"
+        if not 2 <= n_choices <= MAX_CHOICES:
+            raise UserError(
+                f"{where}: it has {n_choices} choices, expected 2 to {MAX_CHOICES}; leave it out "
+                "with process_docs"
+            )
+        if isinstance(self._target(doc), list):
+            raise UserError(
+                f"{where}: its gold is a list, expected one choice; leave it out with process_docs"
+            )
+        requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
+        for request in requests:
+            request.request_type = REQUEST_TYPE
+        return requests
+
+    # -- after scoring -------------------------------------------------------------------
+
+    def apply_filters(self) -> list[Instance] | None:
+        """Apply the confidence methods; count and name questions that cannot be used."""
+        super().apply_filters()
+        questions: dict[int, list[Instance]] = defaultdict(list)
+        for instance in self.instances:
+            questions[instance.doc_id].append(instance)
+        for method in (ensemble.name for ensemble in self._filters):
+            unusable = [
+                doc_id
+                for doc_id, requests in questions.items()
+                if self._outcome(
+                    requests[0].doc, [r.filtered_resps[method][0] for r in requests]
+                ).probs
+                is None
+            ]
+            if unusable:
+                self._has_unusable = True
+                logger.warning(
+                    "%s, %s: %d of %d questions cannot be used (no gold among the choices, or no "
+                    "finite scores) and count for acc only, as wrong. The first: %s",
+                    self.config.task,
+                    method,
+                    len(unusable),
+                    len(questions),
+                    ", ".join(map(str, unusable[:5])),
+                )
+        return None
+
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        """One question's items, one per metric; `results` holds (score, is_greedy) pairs."""
+        if "bypass" in self._metric_fn_list:  # --predict_only
+            return {}
+        scores = [pair[0] for pair in results]
+        outcome = self._outcome(doc, scores)
+        items: dict[str, Any] = {name: outcome for name in self._metric_fn_list}
+        if "acc" in items:
+            items["acc"] = _accuracy(outcome, scores)
+        if "choice_mass" in items:
+            items["choice_mass"] = (
+                math.nan
+                if outcome.probs is None
+                else float(choice_mass(np.array([scores], dtype=float)))
+            )
+        if self._has_unusable:
+            items["unusable"] = float(outcome.probs is None)
+        return items
+
+    def aggregation(self) -> dict[str, Any]:
+        """One aggregation per metric."""
+        return {**self._aggregation_list, "unusable": total}
+
+    def _outcome(self, doc: dict[str, Any], scores: Sequence[float | None]) -> Outcome:
+        gold = self._gold(doc)
+        if gold is None or None in scores:
+            return Outcome(None, gold)
+        probs = softmax_scores(pack_scores([scores]))[0]
+        return Outcome(None if np.isnan(probs).any() else tuple(probs.tolist()), gold)
+
+    def _target(self, doc: dict[str, Any]) -> Any:
+        return self.doc_to_text(doc) if self.multiple_input else self.doc_to_target(doc)
+
+    def _gold(self, doc: dict[str, Any]) -> int | None:
+        """Index of the right choice, or None if it is not among the choices."""
+        target = self._target(doc)
+        choices = self.doc_to_choice(doc)
+        if isinstance(target, str):
+            return choices.index(target) if target in choices else None
+        return int(target) if target is not None and 0 <= target < len(choices) else None
+
+    # -- settings ------------------------------------------------------------------------
+
+    def _metadata(self, key: str) -> Any:
+        return (self.config.metadata or {}).get(key)
+
+    def _default_specs(self) -> list[MetricSpec]:
+        names = DEFAULT_METRICS + (("choice_mass",) if self.is_choice_prompt else ())
+        entries = [{"metric": name} for name in names]
+        return read_metric_list(str(self.config.task), entries, self.calibration_options)
+
+    def _default_filter_list(self) -> list[dict[str, Any]]:
+        names = CHOICE_FILTERS if self.is_choice_prompt else CLOZE_FILTERS
+        return [{"name": name, "filter": [{"function": name}]} for name in names]
+
+    def _set_metrics(self, specs: Sequence[MetricSpec]) -> None:
+        self._metric_fn_list = dict.fromkeys(spec.name for spec in specs)
+        self._metric_fn_kwargs = {spec.name: dict(spec.options) for spec in specs}
+        self._aggregation_list = {
+            spec.name: mean
+            if spec.name in ("acc", "choice_mass")
+            else Aggregation(spec.name, spec.options)
+            for spec in specs
+        }
+        self._higher_is_better = {
+            spec.name: METRICS[spec.name].direction == "higher"
+            for spec in specs
+            if spec.name in METRICS and METRICS[spec.name].direction != "zero"
+        }
+        self.config.metric_list = [{"metric": spec.name, **spec.options} for spec in specs]
+
+    def _set_filters(self, filter_list: list[dict[str, Any]]) -> None:
+        self.config.filter_list = filter_list
+        self._filters = []
+        for entry in filter_list:
+            steps = [
+                [
+                    step["function"],
+                    {"doc_to_choice": self.doc_to_choice}
+                    if step["function"] == "continuation-bytes"
+                    else None,
+                ]
+                for step in entry["filter"]
+            ]
+            self._filters.append(build_filter_ensemble(entry["name"], steps))
+
+    def _shots_by(self, column: str | None) -> dict[Any, ContextSampler]:
+        """One sampler per value of `column`, over the shots that have this value."""
+        if column is None:
+            return {}
+        groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
+        for shot in self.sampler.df:
+            groups[shot[column]].append(shot)
+        make = partial(type(self.sampler), rnd=None)
+        return {value: make(shots) for value, shots in groups.items()}
+
+
+def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:
+    output_type = settings.get("output_type", "generate_until")
+    if output_type != "multiple_choice" or settings.get("doc_to_choice") is None:
+        raise UserError(
+            f"{name}: a calibration task needs `output_type: multiple_choice` and "
+            f"`doc_to_choice`; the YAML has output_type {output_type!r} and doc_to_choice "
+            f"{settings.get('doc_to_choice')!r}"
+        )
+    if settings.get("process_results") is not None:
+        raise UserError(
+            f"{name}: a calibration task computes its results from the choices' scores; remove "
+            "`process_results` from the YAML"
+        )
+
+
+def _are_letters(choices: Sequence[str]) -> bool:
+    return [choice.strip() for choice in choices] == list(LETTERS[: len(choices)])
+
+
+def _accuracy(outcome: Outcome, scores: Sequence[float | None]) -> float:
+    """1 if the largest score is the gold's, first index on ties; NaN without the method."""
+    if None in scores:
+        return math.nan
+    if outcome.probs is None:
+        return 0.0
+    return float(int(np.argmax(np.array(scores, dtype=float))) == outcome.gold)

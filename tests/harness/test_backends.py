@@ -1,0 +1,219 @@
+"""Token log-probabilities: right on every architecture, cached, and never silently missing."""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import SimpleNamespace
+
+import pytest
+import torch
+from lm_eval.api.model import LM, CachingLM
+
+from calib_harness.harness.backends import REQUEST_TYPE, TokenLogprobs
+from tests.conftest import CHOICE, CLOZE, QUESTIONS
+
+PAIRS = [
+    (f"Question: {doc['question']}" * (1 + i % 3), f" {choice}")
+    for i, doc in enumerate(QUESTIONS[:6])
+    for choice in doc["choices"]
+] + [("", " blue"), ("Answer: ", " red"), ("Question", " A"), ("Question", " B")]
+
+
+def request(*pair):
+    return SimpleNamespace(args=pair)
+
+
+def score(lm, pairs):
+    return lm.token_loglikelihood([request(*pair) for pair in pairs])
+
+
+def one_string_at_a_time(lm, context, continuation):
+    """A loop over the definition: no batch, no cache, one forward pass."""
+    if context:
+        tokens, scored = lm._encode_pair(context, continuation)
+    else:
+        tokens = [lm.prefix_token_id]
+        scored = lm.tok_encode(continuation, add_special_tokens=False)
+    with torch.no_grad():
+        if lm.backend == "seq2seq":
+            labels = torch.tensor([scored])
+            rows = lm.model(input_ids=torch.tensor([tokens]), labels=labels).logits[0]
+        else:
+            whole = torch.tensor([(tokens + scored)[-(lm.max_length + 1) :]])
+            rows = lm.model(whole[:, :-1]).logits[0, -len(scored) :]
+    return [
+        float(torch.log_softmax(row.double(), 0)[token])
+        for row, token in zip(rows, scored, strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    "architecture", ["llama", "gpt2", "gpt_neox", "gemma", "mistral", "olmo", "qwen2", "t5"]
+)
+def test_token_log_probabilities_equal_a_loop_over_single_strings(make_lm, architecture):
+    lm = make_lm(architecture)
+    for pair, result in zip(PAIRS, score(lm, PAIRS), strict=True):
+        expected = one_string_at_a_time(lm, *pair)
+        assert result.token_logprobs == pytest.approx(expected, abs=1e-4)
+        assert result.logprob == pytest.approx(sum(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("batch_size", [1, 64, "auto"])
+def test_results_do_not_depend_on_the_batch_size(make_lm, batch_size):
+    reference = score(make_lm(batch_size=4), PAIRS)
+    lm = make_lm(batch_size=batch_size, max_batch_size=8)
+    for one, other in zip(reference, score(lm, PAIRS), strict=True):
+        assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
+        assert one.is_greedy == other.is_greedy
+
+
+def test_is_greedy_says_whether_greedy_decoding_gives_the_continuation(make_lm):
+    lm = make_lm()
+    context = "Question: Which colour"
+    with torch.no_grad():
+        best = int(lm.model(torch.tensor([lm.tok_encode(context)])).logits[0, -1].argmax())
+    results = {
+        token: score_token(lm, context, token).is_greedy for token in (best, (best + 1) % 300)
+    }
+    assert results == {best: True, (best + 1) % 300: False}
+
+
+def score_token(lm, context, token):
+    from calib_harness.harness.huggingface import score_plain
+
+    [(_, result)] = score_plain(lm, [(0, lm.tok_encode(context), [token])])
+    return result
+
+
+def test_a_context_beyond_the_maximum_is_cut_from_the_left_and_counted(make_lm, caplog):
+    lm = make_lm()
+    long = "Question: why? " * 60
+    with caplog.at_level(logging.WARNING):
+        [result, _] = score(lm, [(long, " blue"), ("short", " blue")])
+    assert result.token_logprobs == pytest.approx(
+        one_string_at_a_time(lm, long, " blue"), abs=1e-4
+    )
+    assert "1 of 2 requests are longer than the model's maximum of 128" in caplog.text
+
+
+def test_a_choice_without_tokens_or_too_long_is_nan_and_counted(make_lm, caplog):
+    with caplog.at_level(logging.WARNING):
+        results = score(make_lm(), [("x", ""), ("", ""), ("x", " blue" * 200), ("x", " blue")])
+    assert [math.isnan(result.logprob) for result in results] == [True, True, True, False]
+    assert "3 of 4 continuations cannot be scored" in caplog.text
+
+
+def test_half_precision_sums_are_not_coarse(make_lm):
+    lm = make_lm(dtype="bfloat16")
+    lm._model.to(torch.bfloat16)
+    for result in score(lm, PAIRS):
+        assert result.logprob == pytest.approx(sum(result.token_logprobs), abs=1e-9)
+        assert any(not (token * 64).is_integer() for token in result.token_logprobs)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_killed_run_resumes_where_it_was(make_lm, tmp_path):
+    lm = make_lm(batch_size=2)
+    cached = CachingLM(lm, str(tmp_path / "cache.db"))
+    whole = score(make_lm(batch_size=2), PAIRS)
+    calls = []
+    forward = lm._model_call
+
+    def count(*args, **kwargs):
+        calls.append(args)
+        if len(calls) == 4:
+            raise Interrupted
+        return forward(*args, **kwargs)
+
+    lm._model_call = count
+    with pytest.raises(Interrupted):
+        score(cached, PAIRS)
+    n_before = len(calls)
+    resumed = score(cached, PAIRS)
+    n_after = len(calls) - n_before
+    calls.clear()
+    assert [one.token_logprobs for one in resumed] == [
+        pytest.approx(other.token_logprobs, abs=1e-4) for other in whole
+    ]
+    assert score(cached, PAIRS) == resumed
+    assert not calls
+    assert n_after < n_before + n_after - 1
+
+
+class SumsOnly(LM):
+    """A backend that knows sums, as API models do."""
+
+    def __init__(self):
+        super().__init__()
+        self.calls = 0
+
+    def loglikelihood(self, requests):
+        self.calls += 1
+        return [(-float(len(request.args[1])), False) for request in requests]
+
+    def loglikelihood_rolling(self, requests):
+        raise NotImplementedError
+
+    def generate_until(self, requests):
+        raise NotImplementedError
+
+
+def test_a_backend_without_token_log_probabilities_loses_only_what_needs_them(evaluate, caplog):
+    with caplog.at_level(logging.WARNING):
+        output = evaluate(SumsOnly())
+    results = output["results"]["toy"]
+    assert math.isfinite(results["ece,continuation-sum"])
+    assert math.isnan(results["ece,continuation-min"])
+    assert math.isnan(results["acc,continuation-min"])
+    assert "SumsOnly gives no token log-probabilities" in caplog.text
+    assert "continuation-min will be NaN" in caplog.text
+    assert math.isfinite(evaluate(SumsOnly(), CHOICE, name="letters")["results"]["letters"]["ece,choice"])
+
+
+def test_nan_and_infinite_scores_are_counted_and_do_not_end_the_run(evaluate, caplog):
+    class Broken(SumsOnly):
+        def loglikelihood(self, requests):
+            scores = super().loglikelihood(requests)
+            scores[0] = (math.nan, False)
+            first_of_second = len(QUESTIONS[0]["choices"])
+            for k in range(len(QUESTIONS[1]["choices"])):
+                scores[first_of_second + k] = (-math.inf, False)
+            scores[-1] = (-math.inf, False)  # one of several: probability 0, nothing broken
+            return scores
+
+    results = evaluate(Broken(), CLOZE)["results"]["toy"]
+    assert results["unusable,continuation-sum"] == 2
+    assert math.isfinite(results["ece,continuation-sum"])
+
+
+def test_a_cache_written_without_token_log_probabilities_is_scored_again(
+    make_lm, tmp_path, caplog
+):
+    lm = make_lm()
+    cached = CachingLM(lm, str(tmp_path / "cache.db"))
+    cached.loglikelihood([request(*pair) for pair in PAIRS[:3]])
+    with caplog.at_level(logging.WARNING):
+        results = score(cached, PAIRS)
+    assert all(isinstance(result, TokenLogprobs) and result.token_logprobs for result in results)
+    assert "3 of these requests as sums only" in caplog.text
+
+
+def test_letters_of_several_tokens_are_named_once(make_lm, evaluate, monkeypatch, caplog):
+    lm = make_lm()
+    plain = lm.tok_encode
+    monkeypatch.setattr(
+        lm,
+        "tok_encode",
+        lambda text, **kwargs: plain(text.replace(" A", " A B"), **kwargs),
+    )
+    with caplog.at_level(logging.WARNING):
+        score(lm, [("Question", " A"), ("Question", " C"), ("Other", " A")])
+    assert caplog.text.count("splits the letters ' A' (2)") == 1
+
+
+def test_request_type_is_known_to_every_backend():
+    assert getattr(LM, REQUEST_TYPE)

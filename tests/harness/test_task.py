@@ -1,0 +1,258 @@
+"""The main job through lm-eval itself: tasks, filters, metrics, standard errors, logs."""
+
+from __future__ import annotations
+
+import logging
+import math
+
+import numpy as np
+import pytest
+
+import calib_harness
+from tests.conftest import CHOICE, CLOZE, QUESTIONS
+
+METRICS = ("acc", "ece", "sce", "brier_score", "nll")
+
+
+def naive_ece(confidence, correct, n_bins=15):
+    total = 0.0
+    for m in range(n_bins):
+        low, high = m / n_bins, (m + 1) / n_bins
+        inside = [i for i, c in enumerate(confidence) if low < c <= high or (m == 0 and c == 0)]
+        if inside:
+            gap = np.mean([correct[i] for i in inside]) - np.mean([confidence[i] for i in inside])
+            total += len(inside) / len(confidence) * abs(gap)
+    return total
+
+
+def naive_sce(rows, gold, n_bins=15):
+    total, entries = 0.0, sum(map(len, rows))
+    for k in range(max(map(len, rows))):
+        for m in range(n_bins):
+            low, high = m / n_bins, (m + 1) / n_bins
+            inside = [
+                (p[k], g == k)
+                for p, g in zip(rows, gold, strict=True)
+                if k < len(p) and (low < p[k] <= high or (m == 0 and p[k] == 0))
+            ]
+            if inside:
+                total += abs(sum(hit for _, hit in inside) - sum(p for p, _ in inside)) / entries
+    return total
+
+
+def read_samples(samples, method):
+    rows, gold = [], []
+    for sample in samples:
+        if sample["filter"] == method:
+            scores = np.array([float(pair[0]) for pair in sample["filtered_resps"]])
+            weights = np.exp(scores - scores.max())
+            rows.append(weights / weights.sum())
+            gold.append(int(sample["target"]))
+    return rows, gold
+
+
+@pytest.mark.parametrize(
+    ("yaml", "methods"),
+    [(CLOZE, ("continuation-sum", "continuation-min")), (CHOICE, ("choice",))],
+    ids=["cloze", "choice"],
+)
+def test_default_metrics_have_values_and_standard_errors_under_every_method(
+    make_lm, evaluate, yaml, methods
+):
+    results = evaluate(make_lm(), yaml)["results"]["toy"]
+    for method in methods:
+        for metric in METRICS + (("choice_mass",) if method == "choice" else ()):
+            assert math.isfinite(results[f"{metric},{method}"])
+            assert results[f"{metric}_stderr,{method}"] >= 0
+    assert ("choice_mass,choice" in results) == ("choice" in methods)
+
+
+def test_reported_ece_and_sce_equal_those_recomputed_from_the_sample_log(make_lm, evaluate):
+    output = evaluate(make_lm())
+    for method in ("continuation-sum", "continuation-min"):
+        rows, gold = read_samples(output["samples"]["toy"], method)
+        assert len(rows) == len(QUESTIONS)
+        confidence = [row.max() for row in rows]
+        correct = [int(row.argmax() == g) for row, g in zip(rows, gold, strict=True)]
+        reported = output["results"]["toy"]
+        assert reported[f"ece,{method}"] == pytest.approx(naive_ece(confidence, correct), abs=1e-9)
+        assert reported[f"sce,{method}"] == pytest.approx(naive_sce(rows, gold), abs=1e-9)
+        assert reported[f"acc,{method}"] == pytest.approx(np.mean(correct), abs=1e-12)
+
+
+def test_accuracy_under_continuation_sum_equals_the_stock_task(make_lm, evaluate):
+    stock = CLOZE.replace("class: !function calib_harness.CalibrationTask", "")
+    lm = make_lm()
+    ours = evaluate(lm)["results"]["toy"]["acc,continuation-sum"]
+    assert ours == evaluate(lm, stock)["results"]["toy"]["acc,none"]
+
+
+def test_log_holds_every_token_log_probability_and_they_add_up(make_lm, evaluate, tokenizer):
+    for sample in evaluate(make_lm())["samples"]["toy"]:
+        for argument, [response] in zip(sample["arguments"], sample["resps"], strict=True):
+            assert len(response.token_logprobs) == len(tokenizer(argument[1])["input_ids"])
+            assert response.logprob == pytest.approx(sum(response.token_logprobs), abs=1e-9)
+
+
+def test_bins_come_from_metadata_and_from_the_command_line(make_lm, evaluate):
+    lm = make_lm()
+    coarse = evaluate(lm, metadata={"n_bins": 1})
+    rows, gold = read_samples(coarse["samples"]["toy"], "continuation-sum")
+    correct = [int(row.argmax() == g) for row, g in zip(rows, gold, strict=True)]
+    expected = naive_ece([row.max() for row in rows], correct, n_bins=1)
+    assert coarse["results"]["toy"]["ece,continuation-sum"] == pytest.approx(expected, abs=1e-9)
+    fine = evaluate(lm, CLOZE.replace("version: 1.0", "version: 1.0, binning: equal_mass"))
+    assert fine["configs"]["toy"]["metric_list"][1] == {
+        "metric": "ece",
+        "n_bins": 15,
+        "binning": "equal_mass",
+    }
+
+
+def test_every_metric_of_the_table_can_be_named_in_a_metric_list(make_lm, evaluate):
+    names = [*calib_harness.METRICS, "choice_mass"]
+    entries = "".join(f"  - metric: {name}\n" for name in names)
+    results = evaluate(make_lm(), f"{CLOZE}metric_list:\n{entries}")["results"]["toy"]
+    assert all(math.isfinite(results[f"{name},continuation-sum"]) for name in names)
+    assert all(results[f"{name}_stderr,continuation-sum"] >= 0 for name in names)
+
+
+def test_every_method_can_be_named_in_a_filter_list_and_gives_its_definition(make_lm, evaluate):
+    names = ["continuation-sum", "continuation-min", "continuation-mean", "continuation-bytes"]
+    entries = "".join(f"  - {{name: my-{n}, filter: [{{function: {n}}}]}}\n" for n in names)
+    samples = evaluate(make_lm(), f"{CLOZE}filter_list:\n{entries}")["samples"]["toy"]
+    for sample in samples:
+        choices = sample["doc"]["choices"]
+        tokens = [response.token_logprobs for [response] in sample["resps"]]
+        expected = {
+            "my-continuation-sum": [sum(t) for t in tokens],
+            "my-continuation-min": [min(t) for t in tokens],
+            "my-continuation-mean": [sum(t) / len(t) for t in tokens],
+            "my-continuation-bytes": [
+                sum(t) / len(c.encode()) for t, c in zip(tokens, choices, strict=True)
+            ],
+        }[sample["filter"]]
+        assert [pair[0] for pair in sample["filtered_resps"]] == pytest.approx(expected)
+
+
+def test_shots_come_from_the_questions_own_group(make_lm, evaluate):
+    yaml = CLOZE.replace("version: 1.0", "fewshot_by: subject") + (
+        "fewshot_split: shots\nfewshot_config: {sampler: first_n}\n"
+    )
+    docs = [{**doc, "question": f"{doc['subject']} {doc['question']}"} for doc in QUESTIONS]
+    for sample in evaluate(make_lm(), yaml, docs, num_fewshot=2)["samples"]["toy"]:
+        context = sample["arguments"][0][0]
+        assert context.count(f"Question: {sample['doc']['subject']} ") == 3
+
+
+def test_more_shots_than_there_are_is_a_clear_error(make_lm, evaluate):
+    yaml = CLOZE + "fewshot_split: shots\nfewshot_config: {sampler: first_n}\n"
+    with pytest.raises(calib_harness.UserError, match=r"num_fewshot is 99.*fewer shots"):
+        evaluate(make_lm(), yaml, num_fewshot=99)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("output_type: multiple_choice", "output_type: generate_until"), "multiple_choice"),
+        (("doc_to_choice: choices", ""), "doc_to_choice"),
+        (("version: 1.0", "n_bins: 0"), "n_bins.*0"),
+        (("version: 1.0", "n_bins: many"), "n_bins.*many"),
+        (("version: 1.0", "binning: quantile"), "binning.*quantile"),
+        (("metadata", "metric_list: [{metric: eec}]\nmetadata"), "'eec'.*did you mean 'ece'"),
+        (("metadata", "metric_list: [{metric: acc, n_bins: 3}]\nmetadata"), "'n_bins'"),
+        (
+            ("metadata", "filter_list: [{name: x, filter: [{function: take_first}]}]\nmetadata"),
+            "'take_first'",
+        ),
+        (("test_split: test", "test_split: exam"), "'exam'.*'test', 'shots'"),
+        (("test_split: test", ""), "nothing to evaluate"),
+        (("metadata", "process_results: !function math.fsum\nmetadata"), "process_results"),
+    ],
+)
+def test_a_yaml_that_cannot_work_is_refused_with_a_sentence(make_lm, evaluate, change, message):
+    with pytest.raises(calib_harness.UserError, match=message):
+        evaluate(make_lm(), CLOZE.replace(*change))
+
+
+@pytest.mark.parametrize(
+    ("doc", "message"),
+    [
+        ({"choices": [], "gold": 0}, "question 24: it has 0 choices"),
+        ({"choices": ["only one"], "gold": 0}, "question 24: it has 1 choices"),
+    ],
+)
+def test_a_question_without_a_choice_to_make_is_refused_before_scoring(
+    make_lm, evaluate, doc, message
+):
+    docs = [*QUESTIONS, {"question": "?", "subject": "odd", **doc}]
+    lm = make_lm()
+    lm._model_call = None  # scoring would fail differently
+    with pytest.raises(calib_harness.UserError, match=message):
+        evaluate(lm, docs=docs)
+
+
+def test_a_list_of_golds_is_refused(make_lm, evaluate):
+    docs = [{**doc, "gold": [0, 1]} for doc in QUESTIONS]
+    with pytest.raises(calib_harness.UserError, match="gold"):
+        evaluate(make_lm(), docs=docs)
+
+
+def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
+    make_lm, evaluate, caplog
+):
+    lm = make_lm()
+    clean = evaluate(lm)["results"]["toy"]
+    docs = [*QUESTIONS, {**QUESTIONS[0], "gold": 7}, {**QUESTIONS[1], "gold": -1}]
+    with caplog.at_level(logging.WARNING):
+        results = evaluate(lm, docs=docs)["results"]["toy"]
+    for metric in METRICS[1:]:
+        for method in ("continuation-sum", "continuation-min"):
+            assert results[f"{metric},{method}"] == pytest.approx(clean[f"{metric},{method}"])
+    assert results["acc,continuation-sum"] == pytest.approx(
+        clean["acc,continuation-sum"] * 24 / 26
+    )
+    assert results["unusable,continuation-sum"] == 2
+    assert "unusable,continuation-sum" not in clean
+    assert "2 of 26 questions cannot be used" in caplog.text
+    assert "24, 25" in caplog.text
+
+
+def test_predict_only_logs_samples_and_computes_nothing(make_lm, evaluate):
+    output = evaluate(make_lm(), predict_only=True)
+    assert not [key for key in output["results"]["toy"] if key.startswith("ece")]
+    assert len(output["samples"]["toy"]) == 2 * len(QUESTIONS)
+
+
+def test_limit_and_samples_choose_questions(make_lm, evaluate):
+    lm = make_lm()
+    assert evaluate(lm, limit=5)["n-samples"]["toy"]["effective"] == 5
+    chosen = evaluate(lm, samples={"toy": [3, 7]})["samples"]["toy"]
+    assert sorted({sample["doc_id"] for sample in chosen}) == [3, 7]
+
+
+def test_chat_template_and_request_cache_reach_the_model(
+    make_lm, evaluate, tokenizer, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("lm_eval.caching.cache.PATH", str(tmp_path))
+    monkeypatch.setattr(
+        tokenizer, "chat_template", "{% for m in messages %}<<{{ m.content }}>>{% endfor %}"
+    )
+    lm = make_lm()
+    first = evaluate(lm, apply_chat_template=True, cache_requests=True)
+    again = evaluate(lm, apply_chat_template=True, cache_requests=True)
+    assert first["results"] == again["results"]
+    assert first["samples"]["toy"][0]["arguments"][0][0].startswith("<<Question")
+
+
+def test_groups_average_no_calibration_metric(make_lm, write_task):
+    from lm_eval import simple_evaluate
+    from lm_eval.tasks import TaskManager
+
+    write_task("toy_cloze", CLOZE)
+    folder = write_task("toy_choice", CHOICE)
+    (folder / "group.yaml").write_text("group: toy\ntask: [toy_cloze, toy_choice]\n")
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    results = simple_evaluate(model=make_lm(), tasks=["toy"], task_manager=manager)["results"]
+    assert not [key for key in results.get("toy", {}) if key.startswith(("ece", "sce"))]
+    assert {"toy_cloze", "toy_choice"} <= set(results)
