@@ -123,7 +123,9 @@ def make_lm(make_model: Callable[..., Any], tokenizer: Any) -> Callable[..., Any
 QUESTIONS = [
     {
         "question": f"Which colour is thing number {i}?",
-        "choices": ["blue", "red as a rose", "a very dark green", "pale yellow", "grey"][: 2 + i % 4],
+        "choices": ["blue", "red as a rose", "a very dark green", "pale yellow", "grey"][
+            : 2 + i % 4
+        ],
         "gold": i % (2 + i % 4),
         "subject": ("odd", "even")[i % 2],
     }
@@ -169,10 +171,13 @@ def write_task(tmp_path: Path) -> Callable[..., Path]:
 def evaluate(write_task: Callable[..., Path]) -> Callable[..., Any]:
     """Return a function that writes one task and evaluates a model on it."""
 
-    def run(lm: Any, yaml: str = CLOZE, docs: Any = None, name: str = "toy", **settings: Any) -> Any:
+    def run(
+        lm: Any, yaml: str = CLOZE, docs: Any = None, name: str = "toy", **settings: Any
+    ) -> Any:
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
+        name = settings.pop("name", "toy")
         folder = write_task(name, yaml, docs)
         manager = TaskManager(
             include_path=str(folder),

@@ -95,7 +95,7 @@ def tasks(
 
 
 def _groups() -> dict[str, list[str]]:
-    """Groups of the packaged tasks, each with its cloze and its choice task."""
+    """Find the packaged groups, each with its cloze and its choice task."""
     from pathlib import Path
 
     import yaml

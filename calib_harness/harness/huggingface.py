@@ -26,9 +26,7 @@ Encoded = tuple[int, list[int], list[int]]
 
 
 @score_tokens.register(HFLM)
-def score_tokens_hf(
-    lm: HFLM, requests: Sequence[Instance]
-) -> Iterator[tuple[int, TokenLogprobs]]:
+def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[int, TokenLogprobs]]:
     """Score requests with a causal or sequence-to-sequence Hugging Face model."""
     encoded = [encode(lm, index, *request.args[:2]) for index, request in enumerate(requests)]
     yield from score_plain(lm, keep_scorable(lm, encoded))

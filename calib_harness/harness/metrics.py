@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from types import MappingProxyType
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
 import lm_eval.evaluator_utils
@@ -84,10 +84,10 @@ class Aggregation:
 
 def stack(items: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray]:
     """Return the usable outcomes as probabilities (n, K), NaN where absent, and gold (n,)."""
-    usable = [item for item in items if item.probs is not None]
+    usable = [(probs, gold) for probs, gold in items if probs is not None]
     if not usable:
         return np.empty((0, 0)), np.empty(0, dtype=int)
-    return pack_scores([item.probs for item in usable]), np.array([o.gold for o in usable])
+    return pack_scores([probs for probs, _ in usable]), np.array([gold for _, gold in usable])
 
 
 def total(items: Sequence[float]) -> float:
@@ -95,9 +95,13 @@ def total(items: Sequence[float]) -> float:
     return float(np.sum(items))
 
 
-def _identity(items: Any) -> Any:
-    """Hand the outcome to the aggregation as it is; lm-eval's form of a corpus metric."""
+def hand_on(items: Any) -> Any:
+    """Hand a question's outcome to the aggregation: lm-eval's form of a corpus metric."""
     return items
+
+
+#: One aggregation per metric, with default options; entry points name its attributes.
+AGGREGATIONS = SimpleNamespace(**{name: Aggregation(name) for name in METRICS})
 
 
 def register() -> None:
@@ -107,12 +111,13 @@ def register() -> None:
     `CalibrationTask` uses ours.
     """
     for name, metric in METRICS.items():
-        if name in metric_registry or name in aggregation_registry:
+        if name in metric_registry:
             continue
-        register_aggregation(name)(Aggregation(name))
+        if name not in aggregation_registry:
+            register_aggregation(name)(getattr(AGGREGATIONS, name))
         register_metric(
             metric=name, higher_is_better=metric.direction == "higher", aggregation=name
-        )(_identity)
+        )(hand_on)
 
 
 def install_stderr() -> None:

@@ -73,7 +73,7 @@ def read_metric_list(
     """
     specs = []
     for entry in metric_list:
-        name = entry.get("metric")
+        name = str(entry.get("metric"))
         check_name(task, "metric", name, [*METRICS, *SCORE_METRICS])
         accepted = METRICS[name].options if name in METRICS else ()
         given = {key: value for key, value in entry.items() if key not in _LM_EVAL_KEYS}

@@ -6,7 +6,6 @@ import logging
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -166,7 +165,7 @@ class CalibrationTask(ConfigurableTask):
             return {}
         scores = [pair[0] for pair in results]
         outcome = self._outcome(doc, scores)
-        items: dict[str, Any] = {name: outcome for name in self._metric_fn_list}
+        items: dict[str, Any] = dict.fromkeys(self._metric_fn_list, outcome)
         if "acc" in items:
             items["acc"] = _accuracy(outcome, scores)
         if "choice_mass" in items:
@@ -185,9 +184,10 @@ class CalibrationTask(ConfigurableTask):
 
     def _outcome(self, doc: dict[str, Any], scores: Sequence[float | None]) -> Outcome:
         gold = self._gold(doc)
-        if gold is None or None in scores:
+        known = [score for score in scores if score is not None]
+        if gold is None or len(known) < len(scores):
             return Outcome(None, gold)
-        probs = softmax_scores(pack_scores([scores]))[0]
+        probs = softmax_scores(pack_scores([known]))[0]
         return Outcome(None if np.isnan(probs).any() else tuple(probs.tolist()), gold)
 
     def _target(self, doc: dict[str, Any]) -> Any:
@@ -253,8 +253,8 @@ class CalibrationTask(ConfigurableTask):
         groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
         for shot in self.sampler.df:
             groups[shot[column]].append(shot)
-        make = partial(type(self.sampler), rnd=None)
-        return {value: make(shots) for value, shots in groups.items()}
+        sampler = type(self.sampler)
+        return {value: sampler(shots, rnd=None) for value, shots in groups.items()}
 
 
 def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:

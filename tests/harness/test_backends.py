@@ -91,9 +91,7 @@ def test_a_context_beyond_the_maximum_is_cut_from_the_left_and_counted(make_lm, 
     long = "Question: why? " * 60
     with caplog.at_level(logging.WARNING):
         [result, _] = score(lm, [(long, " blue"), ("short", " blue")])
-    assert result.token_logprobs == pytest.approx(
-        one_string_at_a_time(lm, long, " blue"), abs=1e-4
-    )
+    assert result.token_logprobs == pytest.approx(one_string_at_a_time(lm, long, " blue"), abs=1e-4)
     assert "1 of 2 requests are longer than the model's maximum of 128" in caplog.text
 
 
@@ -112,7 +110,7 @@ def test_half_precision_sums_are_not_coarse(make_lm):
         assert any(not (token * 64).is_integer() for token in result.token_logprobs)
 
 
-class Interrupted(Exception):
+class Killed(Exception):
     pass
 
 
@@ -126,11 +124,11 @@ def test_a_killed_run_resumes_where_it_was(make_lm, tmp_path):
     def count(*args, **kwargs):
         calls.append(args)
         if len(calls) == 4:
-            raise Interrupted
+            raise Killed
         return forward(*args, **kwargs)
 
     lm._model_call = count
-    with pytest.raises(Interrupted):
+    with pytest.raises(Killed):
         score(cached, PAIRS)
     n_before = len(calls)
     resumed = score(cached, PAIRS)
@@ -171,7 +169,8 @@ def test_a_backend_without_token_log_probabilities_loses_only_what_needs_them(ev
     assert math.isnan(results["acc,continuation-min"])
     assert "SumsOnly gives no token log-probabilities" in caplog.text
     assert "continuation-min will be NaN" in caplog.text
-    assert math.isfinite(evaluate(SumsOnly(), CHOICE, name="letters")["results"]["letters"]["ece,choice"])
+    letters = evaluate(SumsOnly(), CHOICE, name="letters")["results"]["letters"]
+    assert math.isfinite(letters["ece,choice"])
 
 
 def test_nan_and_infinite_scores_are_counted_and_do_not_end_the_run(evaluate, caplog):
@@ -190,9 +189,7 @@ def test_nan_and_infinite_scores_are_counted_and_do_not_end_the_run(evaluate, ca
     assert math.isfinite(results["ece,continuation-sum"])
 
 
-def test_a_cache_written_without_token_log_probabilities_is_scored_again(
-    make_lm, tmp_path, caplog
-):
+def test_a_cache_written_without_token_log_probabilities_is_scored_again(make_lm, tmp_path, caplog):
     lm = make_lm()
     cached = CachingLM(lm, str(tmp_path / "cache.db"))
     cached.loglikelihood([request(*pair) for pair in PAIRS[:3]])

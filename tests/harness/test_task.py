@@ -209,9 +209,7 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     for metric in METRICS[1:]:
         for method in ("continuation-sum", "continuation-min"):
             assert results[f"{metric},{method}"] == pytest.approx(clean[f"{metric},{method}"])
-    assert results["acc,continuation-sum"] == pytest.approx(
-        clean["acc,continuation-sum"] * 24 / 26
-    )
+    assert results["acc,continuation-sum"] == pytest.approx(clean["acc,continuation-sum"] * 24 / 26)
     assert results["unusable,continuation-sum"] == 2
     assert "unusable,continuation-sum" not in clean
     assert "2 of 26 questions cannot be used" in caplog.text
