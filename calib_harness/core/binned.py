@@ -25,7 +25,7 @@ Simulation: TypeAlias = Callable[[IntArray], FloatArray]
 # gold, shape (..., n) -> which entries of a group came true, shape (..., entries).
 Outcome: TypeAlias = Callable[[IntArray], BoolArray]
 
-_COLUMNS_AT_ONCE = 64  # bins per matrix product: bounds memory when there are many bins
+_BINS_AT_ONCE = 64  # per matrix product: bounds memory when there are many bins
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,22 @@ class Group:
 
 @dataclass(frozen=True)
 class BinSums:
-    """Sums over the entries in each bin, one row per resample; empty bins may be missing."""
+    """Sums over the entries in each bin, one row per resample; empty bins may be missing.
 
-    size: FloatArray
+    Attributes
+    ----------
+    total : ndarray, shape (R,)
+        Number of entries in all bins.
+    gap : ndarray, shape (R, bins)
+        Sum of (probability - outcome).
+    size, hits : callable
+        Number of entries and sum of outcomes, shape (R, bins); few norms need them.
+    """
+
+    total: FloatArray
     gap: FloatArray
-    hits: FloatArray
+    size: Callable[[], FloatArray]
+    hits: Callable[[], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -67,8 +78,6 @@ class BinnedError:
     ----------
     groups : sequence of Group
         What is binned together.
-    n_questions : int
-        Number of questions, n.
     n_bins, binning
         See `bin_index`.
     norm : {"l1", "l2", "max", "debiased"}
@@ -76,124 +85,149 @@ class BinnedError:
     """
 
     groups: Sequence[Group]
-    n_questions: int
     n_bins: int
     binning: str
     norm: str
 
     def resampled(self, gold: IntArray) -> Statistic:
         """Return the function from (R, n) counts to the (R,) errors of those resamples."""
-        hits = [group.outcome(gold).astype(np.float64) for group in self.groups]
-        sums = [self._weighted(group, hit) for group, hit in zip(self.groups, hits, strict=True)]
+        sums = [
+            (self._fixed_bins if self.binning == "uniform" else self._cut_anew)(
+                group, group.outcome(gold).astype(np.float64)
+            )
+            for group in self.groups
+        ]
+        member = np.zeros((gold.size, len(self.groups)))
+        for k, group in enumerate(self.groups):
+            member[group.members, k] = 1.0
 
         def evaluate(counts: FloatArray) -> FloatArray:
-            errors = np.stack([combine(of(counts), self.norm) for of in sums])
+            errors = np.stack([combine(of(counts), self.norm) for of in sums], axis=1)
             if len(self.groups) == 1:
-                return np.asarray(errors[0])
-            weight = np.stack([counts[:, group.members].sum(axis=1) for group in self.groups])
-            return np.asarray((weight * errors).sum(axis=0) / weight.sum(axis=0))
+                return np.asarray(errors[:, 0])
+            weight = counts @ member
+            return ratio((weight * errors).sum(axis=1), weight.sum(axis=1))
 
         return evaluate
 
     def simulated(self) -> Simulation:
-        """Return the function from (R, n) gold indices to the (R,) errors they would give."""
+        """Return the function from (R, n) gold indices to the (R,) errors they would give.
+
+        Bins depend on probabilities only: they are the same in all simulations.
+        """
         weight = np.array([len(group.members) for group in self.groups], dtype=np.float64)
-        bins = [self._onehot(group) for group in self.groups]
+        sums = [self._outcomes(group) for group in self.groups]
 
         def evaluate(gold: IntArray) -> FloatArray:
-            total = np.zeros(len(gold))
-            for group, onehot, share in zip(self.groups, bins, weight / weight.sum(), strict=True):
-                hits = group.outcome(gold).astype(np.float64) @ onehot
-                size = np.broadcast_to(onehot.sum(axis=0), hits.shape)
-                sums = BinSums(size=size, gap=group.values @ onehot - hits, hits=hits)
-                total += share * combine(sums, self.norm)
-            return total
+            errors = np.stack([combine(of(gold), self.norm) for of in sums], axis=1)
+            return np.asarray((errors * weight).sum(axis=1) / weight.sum())
 
         return evaluate
 
-    def _onehot(self, group: Group) -> FloatArray:
-        """Return the (m, occupied bins) table of bin membership."""
+    def _bins(self, group: Group) -> IntArray:
+        """Return the bin of each entry, non-empty bins numbered from 0."""
         if not group.values.size:
-            return np.zeros((0, 1))
+            return np.zeros(0, dtype=np.int64)
         bins = bin_index(group.values, n_bins=self.n_bins, binning=self.binning)
-        _, column = np.unique(bins, return_inverse=True)
-        table = np.zeros((column.size, int(column.max()) + 1))
-        table[np.arange(column.size), column] = 1.0
-        return table
+        return np.unique(bins, return_inverse=True)[1]
 
-    def _weighted(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
-        if self.binning == "uniform" or not group.values.size:
-            return self._uniform(group, hits)
-        return self._by_rank(group, hits)
+    def _outcomes(self, group: Group) -> Callable[[IntArray], BinSums]:
+        """Sum the bins of a group whose outcomes vary and whose entries count once each."""
+        bins, rows = self._bins(group), np.arange(group.values.size)
+        once = np.ones((1, rows.size))
+        size = bin_sums(once, rows, bins, once[0])
+        expected = bin_sums(once, rows, bins, group.values)
 
-    def _uniform(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
-        """Bins do not depend on the resample: sums are counts times a table per quantity."""
-        bins = np.zeros(0, dtype=np.int64)
-        if group.values.size:
-            bins = bin_index(group.values, n_bins=self.n_bins, binning=self.binning)
-        occupied, column = np.unique(bins, return_inverse=True)
-
-        def product(counts: FloatArray, weights: FloatArray) -> FloatArray:
-            blocks = [np.zeros((len(counts), 0))]
-            for start in range(0, occupied.size, _COLUMNS_AT_ONCE):
-                width = min(_COLUMNS_AT_ONCE, occupied.size - start)
-                here = (column >= start) & (column < start + width)
-                table = np.zeros((self.n_questions, width))
-                table[group.rows[here], column[here] - start] = weights[here]
-                blocks.append(counts @ table)
-            return np.concatenate(blocks, axis=1)
-
-        def sums(counts: FloatArray) -> BinSums:
-            size = product(counts, np.ones_like(hits))
-            gap = product(counts, group.values - hits)
-            return BinSums(size=size, gap=gap, hits=product(counts, hits))
+        def sums(gold: IntArray) -> BinSums:
+            hits = bin_sums(group.outcome(gold).astype(np.float64), rows, bins, once[0])
+            return BinSums(
+                total=np.full(len(gold), float(rows.size)),
+                gap=expected - hits,
+                size=lambda: np.broadcast_to(size, hits.shape),
+                hits=lambda: hits,
+            )
 
         return sums
 
-    def _by_rank(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
-        """Bins are cut anew in each resample, on running sums over the sorted values."""
+    def _fixed_bins(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
+        """Sum bins that do not depend on the resample: counts times a table."""
+        bins, rows, one = self._bins(group), group.rows, np.ones_like(hits)
+        together = np.zeros_like(bins)
+
+        def sums(counts: FloatArray) -> BinSums:
+            return BinSums(
+                total=bin_sums(counts, rows, together, one).sum(axis=1),
+                gap=bin_sums(counts, rows, bins, group.values - hits),
+                size=lambda: bin_sums(counts, rows, bins, one),
+                hits=lambda: bin_sums(counts, rows, bins, hits),
+            )
+
+        return sums
+
+    def _cut_anew(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
+        """Sum bins that are cut anew in each resample, on running sums over sorted values."""
         order = np.argsort(group.values, kind="stable")
         ordered = group.values[order]
-        last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+        last = np.flatnonzero(np.diff(ordered, append=np.inf))
+        distinct = last.size == ordered.size
         rows, gap, hit = group.rows[order], (group.values - hits)[order], hits[order]
 
         def sums(counts: FloatArray) -> BinSums:
             weights = counts[:, rows]
-            cumulative = np.cumsum(weights, axis=1)[:, last]
-            starts = run_starts(cumulative, self.n_bins, self.binning)
 
-            def per_run(running: FloatArray) -> FloatArray:
-                padded = np.concatenate([np.zeros((len(running), 1)), running], axis=1)
-                ends = np.append(starts[:, 1:], np.full((len(starts), 1), last.size), axis=1)
-                after = np.take_along_axis(padded, ends, axis=1)
-                return np.asarray(after - np.take_along_axis(padded, starts, axis=1))
+            def running(entries: FloatArray) -> FloatArray:
+                """Return sums up to each distinct value, the first of them an empty sum."""
+                padded = np.zeros((len(entries), ordered.size + 1))
+                np.cumsum(entries, axis=1, out=padded[:, 1:])
+                return padded if distinct else padded[:, np.append(0, last + 1)]
+
+            size = running(weights)
+            starts = run_starts(size, self.n_bins, self.binning)
+            edges = np.append(starts, np.full((len(starts), 1), last.size), axis=1)
+
+            def per_run(sums_up_to: FloatArray) -> FloatArray:
+                return np.diff(np.take_along_axis(sums_up_to, edges, axis=1), axis=1)
 
             return BinSums(
-                size=per_run(cumulative),
-                gap=per_run(np.cumsum(weights * gap, axis=1)[:, last]),
-                hits=per_run(np.cumsum(weights * hit, axis=1)[:, last]),
+                total=size[:, -1],
+                gap=per_run(running(weights * gap)),
+                size=lambda: per_run(size),
+                hits=lambda: per_run(running(weights * hit)),
             )
 
         return sums
 
 
+def bin_sums(
+    table: FloatArray, columns: IntArray, bins: IntArray, weights: FloatArray
+) -> FloatArray:
+    """Return the weighted sums of a table's columns that share a bin, shape (R, bins)."""
+    n_bins = int(bins.max(initial=-1)) + 1
+    result = np.empty((len(table), n_bins))
+    for start in range(0, n_bins, _BINS_AT_ONCE):
+        stop = min(start + _BINS_AT_ONCE, n_bins)
+        here = slice(None) if n_bins <= _BINS_AT_ONCE else (bins >= start) & (bins < stop)
+        spread = np.zeros((table.shape[1], stop - start))
+        spread[columns[here], bins[here] - start] = weights[here]
+        result[:, start:stop] = table @ spread
+    return result
+
+
 def combine(sums: BinSums, norm: str) -> FloatArray:
     """Return one error per resample from the sums over its bins; 0 where there are no entries."""
-    size, gap = sums.size, sums.gap
-    total = size.sum(axis=1)
-    if norm == "max":
-        mean_gap = ratio(np.abs(gap), size)
-        return np.asarray(mean_gap.max(axis=1, initial=0.0))
     if norm == "l1":
-        error = np.abs(gap).sum(axis=1)
-        return ratio(error, total)
-    squared = ratio(gap**2, size)
+        return ratio(np.abs(sums.gap).sum(axis=1), sums.total)
+    size = sums.size()
+    if norm == "max":
+        return np.asarray(ratio(np.abs(sums.gap), size).max(axis=1, initial=0.0))
+    squared = ratio(sums.gap**2, size)
     if norm == "debiased":
         # Kumar et al. 2019: take the sampling variance of a bin's accuracy off its squared
         # gap. A bin of one entry has no such estimate and counts as 0, as in their code.
-        bias = ratio(sums.hits * (size - sums.hits), size * (size - 1))
+        hits = sums.hits()
+        bias = ratio(hits * (size - hits), size * (size - 1))
         squared = np.where(size > 1, squared - bias, 0.0)
-    return np.sqrt(np.maximum(ratio(squared.sum(axis=1), total), 0.0))
+    return np.sqrt(np.maximum(ratio(squared.sum(axis=1), sums.total), 0.0))
 
 
 def ratio(above: FloatArray, below: FloatArray, *, otherwise: float = 0.0) -> FloatArray:

@@ -80,17 +80,18 @@ def bin_index(
         above = np.searchsorted(uniform_edges(n_bins)[1:], array, side="left")
         return np.minimum(above, n_bins - 1).astype(np.int64)
     _, group, size = np.unique(array, return_inverse=True, return_counts=True)
-    starts = run_starts(np.cumsum(size, dtype=np.float64)[None, :], n_bins, binning)[0]
+    size_up_to = np.append(0.0, np.cumsum(size))
+    starts = run_starts(size_up_to[None, :], n_bins, binning)[0]
     return (np.searchsorted(starts, group, side="right") - 1).astype(np.int64)
 
 
-def run_starts(cumulative: FloatArray, n_bins: int, binning: str) -> IntArray:
+def run_starts(size_up_to: FloatArray, n_bins: int, binning: str) -> IntArray:
     """Return where each run of equal mass starts, for many weightings of the same values.
 
     Parameters
     ----------
-    cumulative : ndarray, shape (R, G)
-        Per weighting, the number of values up to and with the g-th smallest distinct value.
+    size_up_to : ndarray, shape (R, G + 1)
+        Per weighting, the number of values among the g smallest distinct values, g = 0..G.
     n_bins : int
         Number of runs.
     binning : {"equal_mass", "adaptive"}
@@ -99,19 +100,16 @@ def run_starts(cumulative: FloatArray, n_bins: int, binning: str) -> IntArray:
     Returns
     -------
     ndarray of int, shape (R, n_bins)
-        Index of the first distinct value of each run; G where a run is empty at the end.
+        Index of the first distinct value of each run; G where no value is left for it.
     """
-    total = cumulative[:, -1:]
+    total = size_up_to[:, -1:]
     m = np.arange(n_bins)
     if binning == "equal_mass":
         shortest, longer = np.divmod(total, n_bins)
         first_rank = m * shortest + np.minimum(m, longer)
-        # A value's run is that of its smallest rank: the number of smaller values.
-        ranks = np.concatenate([np.zeros_like(total), cumulative[:, :-1]], axis=1)
+        ranks = size_up_to[:, :-1]  # a value's smallest rank: how many values are smaller
     else:
         first_rank = np.minimum(np.round(m * (total / n_bins)), total - 1)
-        ranks = cumulative - 1  # a value's largest rank
-    starts = [
-        np.searchsorted(r, first, side="left") for r, first in zip(ranks, first_rank, strict=True)
-    ]
-    return np.asarray(starts, dtype=np.int64)
+        ranks = size_up_to[:, 1:] - 1  # a value's largest rank
+    starts = [np.searchsorted(r, first) for r, first in zip(ranks, first_rank, strict=True)]
+    return np.asarray(starts, dtype=np.int64).reshape(len(size_up_to), n_bins)

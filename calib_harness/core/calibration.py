@@ -38,18 +38,18 @@ def ece_error(
         return np.asarray(gold == prediction)
 
     groups = top_label_groups(confidence, outcome)
-    return BinnedError(groups, len(probs), n_bins, binning, norm)
+    return BinnedError(groups, n_bins, binning, norm)
 
 
 def sce_error(probs: FloatArray, *, n_bins: int, binning: str = "uniform") -> BinnedError:
     """Bin the probabilities of each class together."""
-    return BinnedError(class_groups(probs), len(probs), n_bins, binning, "l1")
+    return BinnedError(class_groups(probs), n_bins, binning, "l1")
 
 
 def sce_ova_error(probs: FloatArray, *, n_bins: int, binning: str = "uniform") -> BinnedError:
     """Bin as SCE does, and let an entry come true by one-vs-all accuracy."""
     groups = class_groups(probs, against=top_label(probs)[1])
-    return BinnedError(groups, len(probs), n_bins, binning, "l1")
+    return BinnedError(groups, n_bins, binning, "l1")
 
 
 def tace_error(
@@ -57,7 +57,7 @@ def tace_error(
 ) -> BinnedError:
     """Cut the probabilities of each class above a threshold into runs of equal mass."""
     groups = class_groups(probs, threshold=threshold)
-    return BinnedError(groups, len(probs), n_bins, "adaptive", "l1")
+    return BinnedError(groups, n_bins, "adaptive", "l1")
 
 
 def smece_of(probs: FloatArray, gold: IntArray) -> Statistic:
@@ -133,7 +133,7 @@ def calibration_error(
     conf, hit = check_pairs(confidence, correct)
     groups = top_label_groups(conf, lambda gold: gold == 1)
     kind = "debiased" if debias else norm
-    error = BinnedError(groups, conf.size, n_bins, binning, kind)
+    error = BinnedError(groups, n_bins, binning, kind)
     return point_value(error.resampled(hit.astype(np.int64)), conf.size)
 
 

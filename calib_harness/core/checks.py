@@ -172,6 +172,6 @@ def check_counts(counts: npt.ArrayLike, n: int) -> FloatArray:
     array = as_floats("counts", counts, ndim=2)
     if array.shape[1] != n:
         raise ValueError(f"counts must have one column per question ({n}); got {array.shape}.")
-    if not (np.isfinite(array) & (array >= 0)).all():
-        raise ValueError("counts must be finite and not negative.")
+    if not (np.isfinite(array) & (array >= 0) & (array == np.floor(array))).all():
+        raise ValueError("counts must be whole numbers, none of them negative.")
     return array

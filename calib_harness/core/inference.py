@@ -15,7 +15,6 @@ from calib_harness.core.binned import Statistic, point_value
 from calib_harness.core.checks import (
     FloatArray,
     IntArray,
-    check_choice_of,
     check_count,
     check_fraction,
     check_probs,
@@ -40,7 +39,7 @@ __all__ = [
 ]
 
 DEFAULT_N_RESAMPLES = 1000
-_CELLS_AT_ONCE = 2_000_000  # cells of an (R, n) table of float64 held at a time: 16 MB
+_CELLS_AT_ONCE = 1_000_000  # cells of an (R, n) table of float64 held at a time: 8 MB
 _CELLS_KEPT = 32_000_000  # cells of a table of counts (two bytes each) kept for reuse
 
 
@@ -140,8 +139,15 @@ def bootstrap(
     """Return metrics with standard errors and intervals from resampled questions.
 
     The nonparametric bootstrap (Efron 1979): questions are drawn with replacement; all metrics
-    share the resamples. Resamples in which a metric is undefined (AUROC without a wrong
-    answer) are left out of its standard error and interval.
+    share the resamples. The standard error is the standard deviation of the resampled values.
+    The interval is the basic one, from 2 v - q(.975) to 2 v - q(.025) for a value v and
+    quantiles q of its resamples (Davison and Hinkley 1997, section 5.2), cut at the metric's
+    bounds. Plug-in calibration errors are biased upwards, resamples of them twice as much: the
+    basic interval takes that off again, where the percentile interval from q(.025) to q(.975)
+    would double it. It may therefore lie below the value of a small error.
+
+    Resamples in which a metric is undefined (AUROC without a wrong answer) are left out; there
+    is neither standard error nor interval for an infinite value.
 
     Parameters
     ----------
@@ -157,7 +163,7 @@ def bootstrap(
         Source of the draws. Calls with the same seed share their resamples, and the table of
         them is kept between calls.
     level : float
-        Coverage of the percentile interval.
+        Nominal coverage of the interval.
     **options
         Options of metrics (`n_bins`, ...), each passed to the metrics that take it.
 
@@ -182,9 +188,13 @@ def bootstrap(
     metrics = metrics_named(names)
     statistics = _prepare(metrics, probs, gold, options)
     n = len(np.asarray(probs))
-    values = {name: point_value(statistic, n) for name, statistic in statistics.items()}
     draws = _resampled(statistics, n, n_resamples, rng)
-    return {name: Estimate(values[name], *_spread(draws[name], level)) for name in statistics}
+    result = {}
+    for metric in metrics:
+        value = point_value(statistics[metric.name], n)
+        reflected = _reflected(value, draws[metric.name])
+        result[metric.name] = Estimate(value, *_spread(reflected, level, metric.bounds))
+    return result
 
 
 def paired_bootstrap(
@@ -200,10 +210,12 @@ def paired_bootstrap(
 ) -> dict[str, PairedChange]:
     """Return the changes of metrics from a base to an aligned model on the same questions.
 
-    Both models are resampled together. The interval is the percentile interval of the
-    change; the two-sided p-value is min(1, 2 (1 + min(#{change* <= 0}, #{change* >= 0})) /
-    (1 + R)) over the R resamples in which the change is defined (Davison and Hinkley 1997,
-    chapter 4: one is added because the data are one of the possible resamples).
+    Both models are resampled together. The interval of the change d is the basic one, of the
+    reflected resamples r = 2 d - d*, as in `bootstrap`: a plug-in calibration error is biased
+    by how widely confidences spread, alignment narrows the spread, and percentiles would take
+    twice that bias for a change. The two-sided p-value fits the interval:
+    min(1, 2 (1 + min(#{r <= 0}, #{r >= 0})) / (1 + R)) over the R resamples in which the change
+    is defined; one is added because the data are a possible resample themselves.
 
     Parameters
     ----------
@@ -247,12 +259,15 @@ def paired_bootstrap(
     changes = {name: _difference(aligned[name], base[name]) for name in base}
     draws = _resampled(changes, n, n_resamples, rng)
     result = {}
-    for name, draw in draws.items():
-        first, second = point_value(base[name], n), point_value(aligned[name], n)
+    for metric in metrics:
+        first = point_value(base[metric.name], n)
+        second = point_value(aligned[metric.name], n)
         change = float(_minus(np.float64(second), np.float64(first)))
-        result[name] = PairedChange(
-            first, second, change, *_spread(draw, level), p_value=_two_sided(draw)
-        )
+        span = metric.bounds[1] - metric.bounds[0]
+        reflected = _reflected(change, draws[metric.name])
+        spread = _spread(reflected, level, (-span, span))
+        p_value = _two_sided(reflected)
+        result[metric.name] = PairedChange(first, second, change, *spread, p_value=p_value)
     return result
 
 
@@ -306,7 +321,6 @@ def calibrated_null(
     0.25
     """
     n_resamples = _check_request(n_resamples, rng, level)
-    check_choice_of("metric", metric, metrics_named([metric])[0].name)
     (chosen,) = metrics_named([metric])
     simulate = chosen.simulate(probs, **_own_options([chosen], options)[0])
     p = check_probs(probs)
@@ -318,7 +332,10 @@ def calibrated_null(
             for start in range(0, n_resamples, rows)
         ]
     )
-    return Null(float(np.mean(draws)), *_spread(draws, level))
+    known = draws[np.isfinite(draws)]
+    return Null(
+        float(np.mean(known)) if known.size else np.nan, *_spread(known, level, chosen.bounds)
+    )
 
 
 def _draw_gold(probs: FloatArray, size: int, generator: np.random.Generator) -> IntArray:
@@ -375,21 +392,24 @@ def _minus(left: Any, right: Any) -> Any:
         return left - right
 
 
-def _spread(draws: FloatArray, level: float) -> tuple[float, float, float]:
-    """Return standard deviation and percentile interval of the draws that are defined."""
-    known = np.sort(draws[~np.isnan(draws)])
-    if known.size < 2:
+def _reflected(value: float, draws: FloatArray) -> FloatArray:
+    """Return the resampled values mirrored at the value itself, where they are defined."""
+    return 2 * value - draws[np.isfinite(draws)] if np.isfinite(value) else np.empty(0)
+
+
+def _spread(
+    draws: FloatArray, level: float, bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Return standard deviation and central interval of the draws, the latter cut at bounds."""
+    if draws.size < 2:
         return np.nan, np.nan, np.nan
-    std = float(np.std(known, ddof=1)) if np.isfinite(known).all() else np.nan
-    tail = (1.0 - level) / 2
-    # Observed draws, not interpolated ones: between finite and infinite there is no middle.
-    first = int(np.floor(tail * (known.size - 1)))
-    return std, float(known[first]), float(known[known.size - 1 - first])
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.clip(ends, *bounds)
+    return float(np.std(draws, ddof=1)), float(low), float(high)
 
 
 def _two_sided(draws: FloatArray) -> float:
-    known = draws[~np.isnan(draws)]
-    if known.size == 0:
+    if draws.size == 0:
         return np.nan
-    fewer = min(int((known <= 0).sum()), int((known >= 0).sum()))
-    return float(min(1.0, 2 * (1 + fewer) / (1 + known.size)))
+    fewer = min(int((draws <= 0).sum()), int((draws >= 0).sum()))
+    return float(min(1.0, 2 * (1 + fewer) / (1 + draws.size)))

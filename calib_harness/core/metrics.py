@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
@@ -85,6 +86,8 @@ class Metric:
         The options that `function` takes.
     formula, source : str
         What it is and whose it is.
+    bounds : tuple of float
+        The least and the largest value it can take.
     statistic : callable
         ``statistic(probs, gold, **options)``, arguments checked and complete, gives the
         function from (R, n) counts to (R,) values.
@@ -103,6 +106,7 @@ class Metric:
     source: str
     statistic: Callable[..., Statistic]
     simulation: Callable[..., Simulation] | None = None
+    bounds: tuple[float, float] = (0.0, 1.0)
     needs_usable: bool = True
 
     def prepare(self, probs: npt.ArrayLike, gold: npt.ArrayLike, **options: Any) -> Statistic:
@@ -133,7 +137,7 @@ class Metric:
             Row r equals ``function(np.repeat(probs, counts[r], axis=0), ...)``.
         """
         statistic = self.prepare(probs, gold, **options)
-        return statistic(check_counts(counts, len(probs)))  # type: ignore[arg-type]
+        return statistic(check_counts(counts, len(np.asarray(probs))))
 
     def simulate(self, probs: npt.ArrayLike, **options: Any) -> Simulation:
         """Return the function from (R, n) gold indices to the (R,) values they would give."""
@@ -250,8 +254,18 @@ _ALL = (
         "mean Σ_k (p_ik − [gold = k])²",
         "Brier 1950",
         scores.brier_of,
+        bounds=(0.0, 2.0),
     ),
-    Metric("nll", nll, "lower", (), "−mean log p_i,gold", "", scores.nll_of),
+    Metric(
+        "nll",
+        nll,
+        "lower",
+        (),
+        "−mean log p_i,gold",
+        "",
+        scores.nll_of,
+        bounds=(0.0, math.inf),
+    ),
     Metric(
         "auroc",
         auroc,
@@ -278,6 +292,7 @@ _ALL = (
         "mean c_i − mean a_i",
         "",
         scores.overconfidence_of,
+        bounds=(-1.0, 1.0),
     ),
     Metric(
         "smece",
@@ -296,6 +311,8 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 def metrics_named(names: Collection[str]) -> list[Metric]:
     """Return the metrics of these names, or raise ValueError naming the unknown one."""
+    if isinstance(names, str):
+        raise ValueError(f"names must be a list of metrics; got the string {names!r}.")
     for name in names:
         check_choice_of("metric", name, METRICS)
     return [METRICS[name] for name in names]
