@@ -14,7 +14,7 @@ from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
 
 # A run that another sweep is at is looked at again after this many seconds.
-_HELD_AGAIN = 5.0
+_HELD_AGAIN = 2.0
 _TICK = 0.5
 
 

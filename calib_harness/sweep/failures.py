@@ -55,7 +55,11 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     (r"GatedRepoError|401 Client Error|403 Client Error", "access to the model is refused", False),
-    (r"Read-only file system|Permission denied", "a file cannot be written", False),
+    (
+        r"Read-only file system|Permission denied|readonly database|unable to open database file",
+        "a file cannot be written",
+        False,
+    ),
 )
 
 # These signals come from outside (the memory killer, an operator) or from broken hardware.

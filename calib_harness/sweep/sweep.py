@@ -73,10 +73,10 @@ def run_sweep(
     _refuse_missing_variables(plan)
     jobs = [_job(plan, state, work, launcher) for state in states if state.status != "finished"]
     for note in plan.notes:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"note: {note}")
     settings = plan.spec.execution
     retries = Retries(settings.retries, settings.backoff, settings.max_backoff)
-    console.print(f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}", markup=False)
+    _say(console, f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}")
     display = ConsoleDisplay(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
     summary = Summary()
     if jobs:
@@ -112,11 +112,10 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
     console.print(table)
     for run in plan.runs:
         if run.trust_remote_code:
-            note = f"note: trust_remote_code is on for {run.model}: its code will run"
-            console.print(note, markup=False, soft_wrap=True)
+            _say(console, f"note: trust_remote_code is on for {run.model}: its code will run")
     for note in plan.notes:
-        console.print(f"note: {note}", markup=False, soft_wrap=True)
-    console.print(f"{len(states)} runs: {counts(states)}; output in {plan.output}", markup=False)
+        _say(console, f"note: {note}")
+    _say(console, f"{len(states)} runs: {counts(states)}; output in {plan.output}")
 
 
 def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Job:
@@ -135,8 +134,9 @@ def _writable(folder: Path) -> Path:
     """Make a folder and try to write into it; UserError where that is not possible."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-"):
-            pass
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise UserError(f"output: the disk of {str(folder)!r} is full; make room") from None
@@ -178,20 +178,36 @@ def _print_summary(summary: Summary, console: Console) -> None:
         [f"{stopped} stopped"] if stopped else []
     )
     overhead = f", {duration(summary.wall)} in all" if summary.wall else ""
-    console.print(
+    _say(
+        console,
         f"this time: {', '.join(parts)}; {summary.attempts} processes, "
         f"{duration(summary.seconds)} inside them{overhead}; {summary.scored:,} requests scored, "
         f"{summary.reused:,} taken from earlier attempts, {summary.repeated:,} scored twice",
-        highlight=False,
-        soft_wrap=True,
     )
 
 
 def _print_failure(outcome: Outcome, console: Console) -> None:
-    console.print(f"\nFAILED {outcome.name}: {outcome.reason}", markup=False, soft_wrap=True)
+    _say(console, f"\nFAILED {outcome.name}: {outcome.reason}")
     for line in outcome.tail:
-        console.print(f"    {line}", markup=False, highlight=False, soft_wrap=True)
+        _say(console, f"    {line}")
 
 
 def _write_tables(plan: Plan, console: Console) -> None:
-    del plan, console
+    """Write the tables of what is finished now, and say where they are."""
+    from calib_harness.sweep.tables import write_tables
+
+    states = run_states(plan)
+    finished = sum(state.status == "finished" for state in states)
+    try:
+        files = write_tables(plan, states) if finished else []
+    except (UserError, OSError) as error:
+        _say(console, f"no tables: {error}")
+        return
+    if files:
+        where = files[0].rpartition("/")[0]
+        names = ", ".join(file.rpartition("/")[2] for file in files)
+        _say(console, f"tables of {finished} of {len(states)} runs in {where}: {names}")
+
+
+def _say(console: Console, text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -80,13 +80,13 @@ class Sweep:
     def scored_twice(self) -> int:
         return sum(number - 1 for number in self.scored().values())
 
-    def samples(self) -> dict:
-        """Return every finished run's sample logs, by run and file."""
-        found = {}
-        for path in self.output.glob("runs/*/results/*/samples_*.jsonl"):
-            run = path.relative_to(self.output / "runs").parts[0]
-            found[run, path.name] = path.read_text()
-        return found
+    def tables(self) -> dict[str, str]:
+        return {path.name: path.read_text() for path in self.output.glob("tables/*.csv")}
+
+    def unfinished(self, model: str) -> Path:
+        """Return the folder of a run that is not finished."""
+        [path] = (self.output / "unfinished").glob(f"{model}-*")
+        return path
 
     def finished(self) -> set[str]:
         """Return the models whose runs are finished (names before the hash)."""
@@ -102,6 +102,7 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
     monkeypatch.setenv("FAKE_CONTROL", str(tmp_path / "control"))
     monkeypatch.setenv("FAKE_COUNTER", str(tmp_path / "counter"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setenv("CALIB_HARNESS_CACHE", str(tmp_path / "cache"))
     spec = {
         "output": "out",
         "tasks": ["fake_mc"],
@@ -120,9 +121,9 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
 
 @pytest.fixture
 def undisturbed(sweep, tmp_path_factory, monkeypatch):
-    """Return a function that gives the sample logs of the same spec if nothing goes wrong."""
+    """Return a function that gives the tables of the same spec if nothing goes wrong."""
 
-    def carry_out() -> dict:
+    def carry_out() -> dict[str, str]:
         root = tmp_path_factory.mktemp("undisturbed")
         (root / "tasks").mkdir()
         (root / "tasks" / "fake_mc.yaml").write_text(TASK)
@@ -131,6 +132,6 @@ def undisturbed(sweep, tmp_path_factory, monkeypatch):
             patch.setenv("FAKE_CONTROL", str(root))
             patch.setenv("FAKE_COUNTER", os.devnull)
             other.run()
-        return other.samples()
+        return other.tables()
 
     return carry_out
