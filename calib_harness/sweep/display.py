@@ -31,8 +31,8 @@ class Display(Protocol):
         trace: TracebackType | None,
     ) -> None: ...
 
-    def started(self, job: Job) -> None:
-        """Tell that a run begins."""
+    def started(self, job: Job, *, queued: bool) -> None:
+        """Tell that a run begins, or is handed over to an executor that queues it."""
 
     def update(self, running: Sequence[Job]) -> None:
         """Show what is running now; called about twice a second."""
@@ -89,9 +89,9 @@ class ConsoleDisplay:
         """See :class:`Display`."""
         self._console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def started(self, job: Job) -> None:
+    def started(self, job: Job, *, queued: bool) -> None:
         """See :class:`Display`."""
-        self.say(f"start   {job.run.name}")
+        self.say(f"{'queue' if queued else 'start'}   {job.run.name}")
         if job.run.trust_remote_code:
             self.say(f"        trust_remote_code is on for {job.run.model}: its code will run here")
 

@@ -165,7 +165,7 @@ class _Attempt:
         if ended.cause == "stopped":
             status, failure = "stopped", None
         with contextlib.suppress(OSError):
-            append_attempt(job.folder, self._record(status, failure, ended))
+            append_attempt(job.folder, self._record(status, failure, ended, repeated))
         if status == "finished":
             self._publish(ended)
         return Outcome(
@@ -258,7 +258,9 @@ class _Attempt:
             return Failure(f"{failure.reason}; {self._log.complaint}", failure.transient)
         return failure
 
-    def _record(self, status: str, failure: Failure | None, ended: Ended) -> dict[str, Any]:
+    def _record(
+        self, status: str, failure: Failure | None, ended: Ended, repeated: int
+    ) -> dict[str, Any]:
         return {
             "began": self._began,
             "seconds": round(ended.seconds, 3),
@@ -269,6 +271,7 @@ class _Attempt:
             "tail": list(ended.tail) if failure else [],
             "scored": self._reader.progress.scored,
             "reused": self._cached,
+            "repeated": repeated,
         }
 
     def _publish(self, ended: Ended) -> None:

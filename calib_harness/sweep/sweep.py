@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -20,6 +22,10 @@ from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
 from calib_harness.sweep.plan import Plan, make_plan
 from calib_harness.sweep.state import RunState, counts, run_states, work_folder
+
+if TYPE_CHECKING:
+    from calib_harness.sweep.executors.local import LocalExecutor
+    from calib_harness.sweep.executors.ray import RayExecutor
 
 # The program that takes exactly `lm_eval run`'s arguments, with the plugin loaded.
 LAUNCHER = (sys.executable, "-m", "calib_harness", "run")
@@ -80,8 +86,9 @@ def run_sweep(
     display = ConsoleDisplay(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
     summary = Summary()
     if jobs:
-        chosen = _executor(plan, executor or settings.executor, workers, address, jobs)
-        summary = drive(jobs, chosen, retries, display)
+        name = executor or settings.executor
+        with contextlib.closing(_executor(plan, name, workers, address, retries, jobs)) as chosen:
+            summary = drive(jobs, chosen, retries, display)
     _print_summary(summary, console)
     _write_tables(plan, console)
     if summary.interrupted:
@@ -157,16 +164,30 @@ def _refuse_missing_variables(plan: Plan) -> None:
 
 
 def _executor(
-    plan: Plan, name: str, workers: int | None, address: str | None, jobs: list[Job]
+    plan: Plan,
+    name: str,
+    workers: int | None,
+    address: str | None,
+    retries: Retries,
+    jobs: list[Job],
 ) -> Executor:
-    from calib_harness.sweep.executors.local import LocalExecutor
-
     settings = plan.spec.execution
-    if name != "local":
-        raise UserError(f"--executor: expected local or ray, got {name!r}")
-    local = LocalExecutor(workers or settings.workers)
-    local.check(jobs)
-    return local
+    workers = workers or settings.workers
+    chosen: LocalExecutor | RayExecutor
+    if name == "local":
+        from calib_harness.sweep.executors.local import LocalExecutor
+
+        chosen = LocalExecutor(workers)
+    else:
+        from calib_harness.sweep.executors.ray import RayExecutor
+
+        chosen = RayExecutor(address or settings.address, workers, retries, work_folder(plan))
+    try:
+        chosen.check(jobs)
+    except BaseException:
+        chosen.close()
+        raise
+    return chosen
 
 
 def _print_summary(summary: Summary, console: Console) -> None:

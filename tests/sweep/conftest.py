@@ -54,12 +54,12 @@ class Sweep:
             status = run_sweep(self.path, console=console, **options)
         return status, console.export_text()
 
-    def start(self) -> subprocess.Popen:
+    def start(self, executor: str = "local") -> subprocess.Popen:
         """Start the sweep as a process of its own."""
         self.write()
         environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
         return subprocess.Popen(
-            [sys.executable, str(HERE / "start_sweep.py"), str(self.path)],
+            [sys.executable, str(HERE / "start_sweep.py"), str(self.path), executor],
             env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

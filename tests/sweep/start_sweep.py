@@ -7,4 +7,4 @@ from calib_harness.sweep.sweep import run_sweep
 
 if __name__ == "__main__":
     launcher = [sys.executable, str(Path(__file__).with_name("fake_run.py"))]
-    sys.exit(run_sweep(sys.argv[1], launcher=launcher))
+    sys.exit(run_sweep(sys.argv[1], executor=sys.argv[2], launcher=launcher))

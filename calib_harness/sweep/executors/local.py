@@ -38,7 +38,7 @@ class LocalExecutor:
         Names of the GPUs to use; by default all that are visible.
     """
 
-    retries = False
+    manages = False
 
     def __init__(self, workers: int | None = None, gpus: list[str] | None = None) -> None:
         self._free = visible_gpus() if gpus is None else list(gpus)
@@ -99,3 +99,6 @@ class LocalExecutor:
     def stop(self) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
         self._stop.set()
+
+    def close(self) -> None:
+        """See :class:`~calib_harness.sweep.executors.Executor`."""

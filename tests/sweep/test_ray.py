@@ -1,0 +1,141 @@
+"""The same sweep on a real Ray cluster of this machine."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from calib_harness.errors import UserError
+from calib_harness.sweep.drive import Retries
+from calib_harness.sweep.execute import Job
+from calib_harness.sweep.plan import make_plan
+
+pytest.importorskip("ray", reason="Ray is an optional extra")
+from calib_harness.sweep.executors.ray import Delivery, carry_out, unpack
+
+pytestmark = [
+    # Ray's own start leaves sockets and files for the garbage collector.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+]
+
+
+@pytest.mark.slow
+def test_ray_gives_the_tables_of_the_local_executor_to_the_last_digit(sweep, undisturbed):
+    sweep.order("second", "raise", text="Connection reset by peer")
+    status, told = sweep.run(executor="ray", workers=2)
+    assert status == 0, told
+    assert "queue   first" in told
+    assert "3 finished, 0 failed" in told
+    assert sweep.tables() == undisturbed()
+    assert sweep.scored_twice() == 0
+    [folder] = (sweep.output / "runs").glob("second-*")
+    assert len((folder / "attempts.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.slow
+def test_killed_ray_worker_is_replaced_and_loses_one_request_at_most(sweep, undisturbed):
+    sweep.order("first", "slow", at=0)
+    killed = []
+
+    def kill_worker() -> None:
+        deadline = time.monotonic() + 60
+        while not killed and time.monotonic() < deadline:
+            time.sleep(0.05)
+            if len(sweep.scored()) > 10:
+                killed.extend(workers_of(sweep.output))
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_worker)
+    killer.start()
+    status, told = sweep.run(executor="ray", workers=1)
+    killer.join()
+    assert killed
+    assert status == 0, told
+    assert sweep.tables() == undisturbed()
+    print(f"requests scored twice: {sweep.scored_twice()}")
+    assert sweep.scored_twice() <= 1
+
+
+def workers_of(output: Path) -> list[int]:
+    """Return the Ray workers that carry out runs of the sweep with this output."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any(str(output) in word for word in process.info["cmdline"] or []):
+            parent = process.parent()
+            if parent is not None and "ray::" in " ".join(parent.cmdline()):
+                found.append(parent.pid)
+    return found
+
+
+@pytest.mark.slow
+def test_interrupted_ray_sweep_ends_its_runs_and_can_be_resumed(sweep, undisturbed):
+    sweep.order("first", "slow", at=0)
+    process = sweep.start("ray")
+    deadline = time.monotonic() + 60
+    while len(sweep.scored()) < 5 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[0]
+    assert process.returncode == 130, told
+    assert not workers_of(sweep.output)
+    status, told = sweep.run()
+    assert status == 0, told
+    assert sweep.tables() == undisturbed()
+    assert sweep.scored_twice() <= 1
+
+
+@pytest.mark.slow
+def test_job_that_no_node_can_carry_out_is_told_before_anything_starts(sweep):
+    sweep.spec["models"][0]["resources"] = {"gpus": 3}
+    with pytest.raises(UserError, match="expected what a node of the Ray cluster has, got 3 GPU"):
+        sweep.run(executor="ray", workers=1)
+    assert not sweep.scored()
+
+
+def job_of(sweep, number: int) -> Job:
+    import sys
+
+    plan = make_plan(sweep.write())
+    return Job(
+        run=plan.runs[number],
+        output=plan.output,
+        work=plan.output,
+        launcher=(sys.executable, str(Path(__file__).with_name("fake_run.py"))),
+        working_dir=str(sweep.root),
+        variables={},
+    )
+
+
+def test_run_from_a_node_that_does_not_see_the_output_travels_home(
+    sweep, tmp_path_factory, monkeypatch
+):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("node")))
+    job = job_of(sweep, 0)
+    retries = Retries(limit=0, backoff=0.1, longest=1.0)
+    delivery = carry_out(job, "/no/such/marker", time.time(), retries)
+    assert isinstance(delivery, Delivery)
+    assert delivery.archive is not None
+    assert not (sweep.output / "runs").exists()
+    unpack(delivery.archive, job)
+    assert sweep.finished() == {"first"}
+    status, told = sweep.run()
+    assert status == 0
+    assert "3 runs: 1 finished, 2 waiting" in told
+
+
+def test_job_can_be_pickled_for_another_machine(sweep):
+    import pickle
+
+    job = job_of(sweep, 1)
+    assert pickle.loads(pickle.dumps(job)) == dataclasses.replace(job)
