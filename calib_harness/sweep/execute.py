@@ -142,9 +142,7 @@ class _Attempt:
         self._devices = devices
         self._stop = stop
         self._began = time.time()
-        self._environment = os.environ | dict(job.variables) | {"PYTHONUNBUFFERED": "1"}
-        if devices is not None:
-            self._environment["CUDA_VISIBLE_DEVICES"] = devices
+        self._environment = _environment(job, devices)
 
     def carry_out(self) -> Outcome:
         """Prepare, run, check, publish."""
@@ -285,3 +283,16 @@ class _Attempt:
         }
         write_manifest(folder, facts)
         open_store(self._job.output).publish(folder, self._job.run.name)
+
+
+def _environment(job: Job, devices: str | None) -> dict[str, str]:
+    """Return the environment of a run's process."""
+    environment = os.environ | dict(job.variables) | {"PYTHONUNBUFFERED": "1"}
+    if devices is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = devices
+    root = Path(__file__).parents[2]
+    if root.name not in ("site-packages", "dist-packages"):
+        # A checkout that is not installed must be found from the run's working directory, too.
+        paths = [str(root), *filter(None, [environment.get("PYTHONPATH")])]
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from calib_harness.errors import UserError
+from calib_harness.paths import task_path
 from calib_harness.sweep.reading import nearest
 
 _DECLARATION = re.compile(
@@ -32,9 +33,7 @@ def task_folders(include_path: Path | None) -> list[Path]:
     lm_eval = importlib.util.find_spec("lm_eval")
     for place in lm_eval.submodule_search_locations or [] if lm_eval else []:
         folders.append(Path(place) / "tasks")
-    package = Path(__file__).parents[1]
-    # In a wheel the tasks lie inside the package, in a checkout beside it.
-    folders += [package / "task_yamls", package.parent / "task_yamls"]
+    folders.append(Path(task_path()))
     if include_path is not None:
         folders.append(include_path)
     return [folder for folder in folders if folder.is_dir()]
