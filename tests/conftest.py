@@ -177,7 +177,6 @@ def evaluate(write_task: Callable[..., Path]) -> Callable[..., Any]:
         from lm_eval import simple_evaluate
         from lm_eval.tasks import TaskManager
 
-        name = settings.pop("name", "toy")
         folder = write_task(name, yaml, docs)
         manager = TaskManager(
             include_path=str(folder),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import torch
 from lm_eval.api.instance import Instance
@@ -17,19 +18,27 @@ from lm_eval.models.utils import Collator
 from lm_eval.models.utils_hf import pad_and_concat
 from tqdm import tqdm
 
+from calib_harness.errors import UserError
 from calib_harness.harness.backends import TokenLogprobs, score_tokens
+from calib_harness.harness.shared_prefix import Encoded, score_shared
 
 logger = logging.getLogger(__name__)
-
-# The key lm-eval carries along with a request (here: its index), context, continuation.
-Encoded = tuple[int, list[int], list[int]]
 
 
 @score_tokens.register(HFLM)
 def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[int, TokenLogprobs]]:
     """Score requests with a causal or sequence-to-sequence Hugging Face model."""
+    if lm.enable_thinking:
+        raise UserError(
+            "enable_thinking must be off: a model that thinks first has no choice's score"
+        )
     encoded = [encode(lm, index, *request.args[:2]) for index, request in enumerate(requests)]
-    yield from score_plain(lm, keep_scorable(lm, encoded))
+    yield from score_shared(
+        lm,
+        keep_scorable(lm, encoded),
+        questions=[(request.task_name, request.doc_id) for request in requests],
+        plain=partial(score_plain, lm),
+    )
 
 
 def encode(lm: HFLM, index: int, context: str, continuation: str) -> Encoded:
@@ -73,7 +82,7 @@ def _is_truncated(lm: HFLM, item: Encoded) -> bool:
 
 
 def score_plain(
-    lm: HFLM, encoded: list[Encoded], *, disable_tqdm: bool = False
+    lm: HFLM, encoded: list[Encoded], *, quiet: bool = False
 ) -> Iterator[tuple[int, TokenLogprobs]]:
     """Score encoded requests in lm-eval's order and batches, each with its whole context."""
     ordered = Collator(
@@ -91,7 +100,7 @@ def score_plain(
         batch_fn=lm._batch_scheduler if automatic else None,
     )
     with tqdm(
-        total=len(encoded), disable=disable_tqdm or lm.rank != 0, desc="Running requests"
+        total=len(encoded), disable=quiet or lm.rank != 0, desc="Running requests"
     ) as progress:
         for chunk in chunks:
             rows = _continuation_logits(lm, chunk)

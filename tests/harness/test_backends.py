@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 from types import SimpleNamespace
@@ -21,7 +22,7 @@ PAIRS = [
 
 
 def request(*pair):
-    return SimpleNamespace(args=pair)
+    return SimpleNamespace(args=pair, task_name="toy", doc_id=pair[0])
 
 
 def score(lm, pairs):
@@ -114,32 +115,37 @@ class Killed(Exception):
     pass
 
 
-def test_a_killed_run_resumes_where_it_was(make_lm, tmp_path):
-    lm = make_lm(batch_size=2)
-    cached = CachingLM(lm, str(tmp_path / "cache.db"))
-    whole = score(make_lm(batch_size=2), PAIRS)
-    calls = []
-    forward = lm._model_call
+@pytest.mark.parametrize("scoring", ["plain", "shared"])
+def test_a_killed_run_resumes_where_it_was(make_lm, tmp_path, monkeypatch, caplog, scoring):
+    monkeypatch.setenv("CALIB_HARNESS_SCORING", scoring)
+    lm = make_lm(batch_size=1)
+    forward, calls = lm.model.forward, []
+    last = math.inf
 
+    @functools.wraps(forward)
     def count(*args, **kwargs):
         calls.append(args)
-        if len(calls) == 4:
+        if len(calls) == last:
             raise Killed
         return forward(*args, **kwargs)
 
-    lm._model_call = count
+    monkeypatch.setattr(lm.model, "forward", count)
+    whole = score(lm, PAIRS)
+    last, calls[:] = len(calls) - 2, []
+    cached = CachingLM(lm, str(tmp_path / "cache.db"))
     with pytest.raises(Killed):
         score(cached, PAIRS)
-    n_before = len(calls)
-    resumed = score(cached, PAIRS)
-    n_after = len(calls) - n_before
-    calls.clear()
+    n_kept = len(cached.dbdict)
+    assert 0 < n_kept < len(PAIRS)
+    with caplog.at_level(logging.INFO):
+        resumed = score(cached, PAIRS)
+    assert f"Cached requests: {n_kept} of {len(PAIRS)}" in caplog.text
     assert [one.token_logprobs for one in resumed] == [
         pytest.approx(other.token_logprobs, abs=1e-4) for other in whole
     ]
+    calls.clear()
     assert score(cached, PAIRS) == resumed
     assert not calls
-    assert n_after < n_before + n_after - 1
 
 
 class SumsOnly(LM):
@@ -169,7 +175,8 @@ def test_a_backend_without_token_log_probabilities_loses_only_what_needs_them(ev
     assert math.isnan(results["acc,continuation-min"])
     assert "SumsOnly gives no token log-probabilities" in caplog.text
     assert "continuation-min will be NaN" in caplog.text
-    letters = evaluate(SumsOnly(), CHOICE, name="letters")["results"]["letters"]
+    output = evaluate(SumsOnly(), CHOICE, name="letters")
+    letters = output["results"]["letters"]
     assert math.isfinite(letters["ece,choice"])
 
 
