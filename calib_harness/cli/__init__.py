@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from calib_harness.cli import run, sweep
+from calib_harness.cli import logs, run, sweep
 from calib_harness.errors import UserError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 )
 run.register(app)
 app.add_typer(sweep.app)
+logs.register(app)
 
 
 def main() -> None:

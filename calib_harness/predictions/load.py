@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -101,17 +102,53 @@ def iter_predictions(
     reader = find_logs(
         logs, tasks=tasks, all_runs=all_runs, cache=cache, storage_options=storage_options
     )
-    reasons: dict[str, str] = {}
+    missing = _Missing(wanted)
     found = False
     for contents in reader:
-        reasons.update(contents.missing)
+        missing.note(contents)
         for predictions in contents.predictions:
             if wanted is None or predictions.header.method in wanted:
                 found = True
                 yield predictions
+    missing.report()
     if not found and wanted is not None:
-        why = "; ".join(f"{name}: {reasons[name]}" for name in wanted if name in reasons)
-        raise UserError(f"no log holds --methods {', '.join(wanted)} ({why}).")
+        raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
+
+
+class _Missing:
+    """Counts the methods that logs do not hold, by reason."""
+
+    def __init__(self, wanted: tuple[str, ...] | None) -> None:
+        self._wanted = wanted
+        self._logs: dict[str, list[str]] = defaultdict(list)
+        self._methods: dict[str, list[str]] = defaultdict(list)
+
+    def note(self, contents: LogContents) -> None:
+        of_this_log = {
+            reason
+            for name, reason in contents.missing.items()
+            if self._wanted is None or name in self._wanted
+        }
+        for name, reason in contents.missing.items():
+            if reason in of_this_log and name not in self._methods[reason]:
+                self._methods[reason].append(name)
+        for reason in of_this_log:
+            self._logs[reason].append(contents.header.task)
+
+    def report(self) -> None:
+        for reason, tasks in self._logs.items():
+            named = sorted(set(tasks))
+            logger.info(
+                "%s: not in %d log(s) of %s%s: %s",
+                ", ".join(self._methods[reason]),
+                len(tasks),
+                ", ".join(named[:_NAMED]),
+                ", …" if len(named) > _NAMED else "",
+                reason,
+            )
+
+    def reasons(self) -> str:
+        return "; ".join(self._logs) or "see the warnings"
 
 
 def check_methods(methods: Iterable[str] | None) -> tuple[str, ...] | None:

@@ -1,0 +1,298 @@
+"""Commands that read finished logs: ``metrics`` and ``compare``. No model is loaded."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calib_harness.cli.render import Format
+from calib_harness.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from calib_harness.comparison import ChainComparison, Comparison
+
+_TABLES = ("changes", "over_families", "over_tasks", "decomposition", "values", "trends")
+
+Logs = Annotated[
+    list[str],
+    typer.Argument(help="Sample logs: files, folders of runs, or URLs (hf://, s3://, https://)."),
+]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", help="Comma-separated names, e.g. ece,sce,auroc.")
+]
+Methods = Annotated[
+    str | None, typer.Option("--methods", help="Comma-separated names, e.g. choice.")
+]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated task names.")]
+NBins = Annotated[int, typer.Option("--n-bins", help="Number of bins M.")]
+Binning = Annotated[str, typer.Option("--binning", help="uniform or equal_mass.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
+AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
+Form = Annotated[
+    Format | None, typer.Option("--format", help="By default the one of --output, or table.")
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of printing.")]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for read logs (default: user's cache).")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no copy of read logs.")]
+
+
+def metrics(
+    logs: Logs,
+    metrics: Metrics = None,
+    methods: Methods = None,
+    tasks: Tasks = None,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples; 0: no errors.")] = 1000,
+    seed: Seed = 0,
+    recalibrate: Annotated[
+        bool, typer.Option("--recalibrate", help="Add temperature and cross-fitted ECE.")
+    ] = False,
+    fit_on: Annotated[
+        str | None, typer.Option("--fit-on", help="Task whose temperature is transferred.")
+    ] = None,
+    all_runs: AllRuns = False,
+    form: Form = None,
+    output: Output = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+    jobs: Annotated[int | None, typer.Option(help="Threads (default: number of cores).")] = None,
+) -> None:
+    """Table of every run, task and method with standard errors, from sample logs.
+
+    Example: calib-harness metrics out/ --metrics acc,ece,sce --n-bins 10
+    """
+    show_log()
+    from calib_harness.cli.render import choose_format, emit, render, render_data
+    from calib_harness.predictions import iter_predictions
+    from calib_harness.summary import DEFAULT_METRICS, metrics_frame, wide_frame
+
+    chosen = choose_format(form, output)
+    frame = metrics_frame(
+        iter_predictions(
+            logs,
+            methods=_split(methods),
+            tasks=_split(tasks),
+            all_runs=all_runs,
+            cache=False if no_cache else cache,
+        ),
+        metrics=_split(metrics) or DEFAULT_METRICS,
+        n_bins=n_bins,
+        binning=binning,
+        n_resamples=resamples,
+        seed=seed,
+        recalibrate=recalibrate,
+        fit_on=fit_on,
+        n_jobs=jobs or os.cpu_count() or 1,
+    )
+    wide = wide_frame(frame)
+    if chosen in (Format.csv, Format.json):
+        emit(render_data({"metrics": wide}, chosen), output)
+    else:
+        emit(render({"": metrics_for_reading(wide)}, chosen), output)
+
+
+def compare(
+    logs: Logs,
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV with columns family, base, aligned.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of a single pair.")] = None,
+    aligned: Annotated[str | None, typer.Option(help="Aligned model of it.")] = None,
+    chain: Annotated[
+        Path | None, typer.Option(help="CSV: family, model, and stage or step (and revision).")
+    ] = None,
+    metrics: Metrics = None,
+    methods: Methods = None,
+    tasks: Tasks = None,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[
+        int | None, typer.Option(help="Paired resamples (default: enough for Holm).")
+    ] = None,
+    seed: Seed = 0,
+    table: Annotated[
+        str | None, typer.Option(help="Only this one: changes, over_families, over_tasks, ...")
+    ] = None,
+    form: Form = None,
+    output: Output = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Aligned against base models (or stages of a chain) on the same questions.
+
+    Example: calib-harness compare out/ --pairs pairs.csv --metrics ece,sce --methods choice
+    """
+    show_log()
+    from calib_harness.cli.render import choose_format, emit, render, render_data
+    from calib_harness.comparison import compare as compare_pairs
+    from calib_harness.comparison import compare_chain
+    from calib_harness.comparison.results import DEFAULT_METRICS
+    from calib_harness.predictions import load_predictions
+
+    if sum([pairs is not None, chain is not None, base is not None or aligned is not None]) != 1:
+        raise UserError("give one of --pairs FILE, --chain FILE, or --base MODEL --aligned MODEL.")
+    chosen = choose_format(form, output)
+    runs = load_predictions(
+        logs,
+        methods=_split(methods),
+        tasks=_split(tasks),
+        cache=False if no_cache else cache,
+    )
+    options: dict[str, Any] = {
+        "metrics": _split(metrics) or DEFAULT_METRICS,
+        "n_bins": n_bins,
+        "binning": binning,
+        "n_resamples": resamples,
+        "seed": seed,
+    }
+    result = (
+        compare_chain(runs, chain, **options)
+        if chain is not None
+        else compare_pairs(runs, pairs, base=base, aligned=aligned, **options)
+    )
+    frames = _chosen_frames(result, table, chosen)
+    if chosen in (Format.csv, Format.json):
+        emit(render_data(frames, chosen), output)
+    else:
+        readable = {_title(name): for_reading(frame) for name, frame in frames.items()}
+        emit(render(readable, chosen), output)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this module to the command line."""
+    app.command()(metrics)
+    app.command()(compare)
+
+
+def show_log() -> None:
+    """Print what the package logs, once, on standard error."""
+    logger = logging.getLogger("calib_harness")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.addFilter(_first_time())
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+
+
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """Make a filter that lets each message through once."""
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in seen
+        seen.add(message)
+        return new
+
+    return is_new
+
+
+def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
+    """Format a wide metrics frame: one cell per metric, columns that say nothing left out."""
+    import pandas as pd
+
+    from calib_harness.cli.render import with_error
+    from calib_harness.predictions.table import DEFAULT_REVISIONS
+
+    named = ~wide["revision"].isin([r for r in DEFAULT_REVISIONS if r]) & wide["revision"].notna()
+    model = wide["model"].where(~named, wide["model"] + "@" + wide["revision"].astype(str))
+    shown = pd.DataFrame({"model": model, "task": wide["task"], "method": wide["method"]})
+    for column, title in (
+        ("n_shot", "shots"),
+        ("chat_template", "chat template"),
+        ("settings", "settings"),
+        ("date", "date"),
+    ):
+        varies = wide.groupby(["model", "revision", "task", "method"], dropna=False)[column]
+        if column == "n_shot" or (varies.nunique(dropna=False) > 1).any():
+            shown[title] = [_cell(value) for value in wide[column]]
+    shown["n"] = wide["n"].astype(str)
+    if wide["n_unusable"].any():
+        shown["unusable"] = wide["n_unusable"].astype(str)
+    shown["M"] = wide["M"].astype(str)
+    names = [c for c in wide.columns if f"{c}_stderr" in wide.columns]
+    for name in names:
+        pairs = zip(wide[name], wide[f"{name}_stderr"], strict=True)
+        shown[name] = [with_error(value, stderr) for value, stderr in pairs]
+    return shown
+
+
+def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format a comparison frame: change with its error, three decimals, empty for missing."""
+    from calib_harness.cli.render import number, p_value, with_error
+
+    shown = frame.copy()
+    if {"change", "stderr"} <= set(frame.columns):
+        changes = zip(frame["change"], frame["stderr"], strict=True)
+        shown["change"] = [with_error(change, stderr) for change, stderr in changes]
+        shown = shown.drop(columns="stderr")
+    # Counts of left-out questions and shots appear where there are any.
+    for column in ("n_base_only", "n_aligned_only", "n_unusable", "n_changed", "n_dropped"):
+        if column in shown.columns and not frame[column].any():
+            shown = shown.drop(columns=column)
+    for column in shown.columns:
+        values = shown[column]
+        if column in ("p_value", "p_holm"):
+            shown[column] = [p_value(value) for value in values]
+        elif column in ("rank", "n_shot", "position"):
+            shown[column] = [_cell(value) for value in values]
+        elif values.dtype.kind == "f":
+            shown[column] = [number(value) for value in values]
+        else:
+            shown[column] = [_cell(value) for value in values]
+    return shown
+
+
+def _cell(value: Any) -> str:
+    """Text of a value; whole numbers without a point."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _chosen_frames(
+    result: Comparison | ChainComparison, table: str | None, form: Format
+) -> dict[str, pd.DataFrame]:
+    frames = {name: getattr(result, name) for name in _TABLES if hasattr(result, name)}
+    if table is not None:
+        if table not in frames:
+            raise UserError(f"--table must be one of {', '.join(frames)}; got {table!r}.")
+        return {table: frames[table]}
+    if form is Format.csv:
+        others = ", ".join(name for name in frames if name != "changes")
+        logging.getLogger(__name__).info(
+            "CSV holds one table, changes; name another with --table (%s)", others
+        )
+        return {"changes": frames["changes"]}
+    return frames
+
+
+def _title(name: str) -> str:
+    return {
+        "changes": "Changes (aligned − base), paired bootstrap over questions",
+        "over_families": "Share of pairs harmed, exact sign test",
+        "over_tasks": "Agreement of the ranks across tasks",
+        "decomposition": "Change of ECE split into over- and underconfidence",
+        "values": "Values along the chain",
+        "trends": "Trend along the chain (Kendall's τ)",
+    }[name]
+
+
+def _split(text: str | None) -> list[str] | None:
+    """Split a comma-separated option."""
+    if text is None:
+        return None
+    return [part.strip() for part in text.split(",") if part.strip()]
