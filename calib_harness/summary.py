@@ -222,8 +222,9 @@ def _estimates(
     """Value, standard error and interval of each metric, in the order asked for."""
     result: dict[str, _Row] = {}
     for name in options.metrics:
-        if name == "choice_mass":
-            result[name] = _choice_mass(p, options)
+        if name == "choice_mass":  # of letters only
+            if p.header.method == "choice":
+                result[name] = _choice_mass(p, options)
         elif name == "acc":  # over all questions: one that cannot be used counts as wrong
             result[name] = _evaluate([name], p.probs, p.gold, options)[name]
         else:
@@ -255,7 +256,7 @@ def _evaluate(
 def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
     """Mean probability of answering in letters at all; it is a mean, so its error is exact."""
     scores = p.scores[p.usable]
-    if p.header.method != "choice" or not len(scores):
+    if not len(scores):
         return (np.nan,) * 4
     value = float(choice_mass(scores))
     if not options.n_resamples or len(scores) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,12 +99,14 @@ class Columns:
 
     def _add_choices(self, choices: Choices, texts: list[str]) -> None:
         self.n_choices.append(len(texts))
-        self.logprobs.extend(choices.logprobs)
         self.n_bytes.extend([len(text.encode("utf-8", "surrogatepass")) for text in texts])
         if choices.tokens is None:
             self.n_without_tokens += 1
+            self.logprobs.extend(choices.logprobs)
             self.n_tokens.extend([_UNKNOWN] * len(texts))
         else:
+            # As our filters score: the backend's own sum may be in single precision.
+            self.logprobs.extend(map(math.fsum, choices.tokens))
             for tokens in choices.tokens:
                 self.n_tokens.append(len(tokens))
                 self.tokens.extend(tokens)

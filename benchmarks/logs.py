@@ -1,0 +1,222 @@
+"""How fast logs are read and tables are made, and how much memory that takes.
+
+    python benchmarks/logs.py [--runs 100] [--questions 10000]
+
+Makes logs of imaginary runs (seeded) in a temporary folder, several GB for the defaults, and
+prints: reading speed per core for three kinds of log, the time to read all runs again from
+Parquet, the time of the whole `calib-harness metrics` table with 1,000 resamples, and the peak
+memory of a process that goes through few and through all runs one by one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from calib_harness.predictions import find_logs, iter_predictions
+from calib_harness.predictions.load import read_log
+
+DATE = "2025-01-01T00-00-00.000000"
+WORDS = [
+    *("the", "energy", "of", "a", "system", "plants", "animals", "water", "heat", "light"),
+    *("cells", "which", "process", "best", "explains", "change", "during", "temperature"),
+]
+
+
+def sentence(rng: np.random.Generator, n_words: int) -> str:
+    return " ".join(rng.choice(WORDS, n_words))
+
+
+def documents(n: int, rng: np.random.Generator) -> list[dict]:
+    return [
+        {
+            "id": f"q{i}",
+            "question": sentence(rng, 25),
+            "choices": [sentence(rng, int(k)) for k in rng.integers(3, 9, size=4)],
+            "gold": int(rng.integers(4)),
+        }
+        for i in range(n)
+    ]
+
+
+def choice_prompt(doc: dict) -> str:
+    options = "\n".join(f"{'ABCD'[k]}. {text}" for k, text in enumerate(doc["choices"]))
+    return f"Question: {doc['question']}\n{options}\nAnswer:"
+
+
+class LogWriter:
+    """Writes logs over one set of questions; what does not change is serialised once."""
+
+    def __init__(self, docs: list[dict], *, kind: str) -> None:
+        self.kind = kind
+        self.filters = ("continuation-sum", "continuation-min") if kind == "cloze" else ("choice",)
+        if kind == "stock":
+            self.filters = ("none",)
+        self.parts = [self._parts(number, doc) for number, doc in enumerate(docs)]
+        self.n_tokens = [[len(text.split()) + 1 for text in doc["choices"]] for doc in docs]
+
+    def _parts(self, number: int, doc: dict) -> tuple[str, str]:
+        if self.kind == "choice":
+            prompt, continuations = choice_prompt(doc), [" A", " B", " C", " D"]
+        else:
+            prompt = f"Question: {doc['question']}\nAnswer:"
+            continuations = [f" {text}" for text in doc["choices"]]
+        head = {
+            "doc_id": number,
+            "doc": doc,
+            "target": str(doc["gold"]),
+            "arguments": {
+                f"gen_args_{k}": {"arg_0": prompt, "arg_1": text}
+                for k, text in enumerate(continuations)
+            },
+        }
+        tail = {
+            "metrics": ["acc"],
+            "doc_hash": hashlib.sha256(json.dumps(doc).encode()).hexdigest(),
+            "prompt_hash": hashlib.sha256(prompt.encode()).hexdigest(),
+            "target_hash": hashlib.sha256(str(doc["gold"]).encode()).hexdigest(),
+        }
+        return json.dumps(head)[:-1] + ', "resps": [', json.dumps(tail)[1:] + "\n"
+
+    def write(self, folder: Path, model: str, rng: np.random.Generator) -> int:
+        """Write one run; returns the size of its log in bytes."""
+        task = f"bench_{self.kind}"
+        run = folder / model.replace("/", "__")
+        run.mkdir(parents=True, exist_ok=True)
+        results = {
+            "results": {task: {}},
+            "configs": {task: {"target_delimiter": " "}},
+            "n-shot": {task: 0},
+            "config": {"model_args": {"pretrained": model}},
+            "model_name": model,
+            "chat_template": None,
+        }
+        (run / f"results_{DATE}.json").write_text(json.dumps(results))
+        log = run / f"samples_{task}_{DATE}.jsonl"
+        log.write_text("".join(self._lines(rng)))
+        return log.stat().st_size
+
+    def _lines(self, rng: np.random.Generator) -> Iterator[str]:
+        logits = rng.normal(size=(len(self.parts), 4)) * 2
+        logprobs = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        for (head, tail), row, n_tokens in zip(self.parts, logprobs, self.n_tokens, strict=True):
+            pairs = [f'"{score!r}", "False"' for score in row.tolist()]
+            resps = [f"[[{pair}]]" for pair in pairs]
+            if self.kind == "cloze":
+                resps = [
+                    f"[[{pair}, [{self._tokens(score, n)}]]]"
+                    for pair, score, n in zip(pairs, row.tolist(), n_tokens, strict=True)
+                ]
+            filtered = ", ".join(f"[{pair}]" for pair in pairs)
+            for name in self.filters:
+                middle = f'], "filtered_resps": [{filtered}], "filter": "{name}", '
+                yield head + ", ".join(resps) + middle + tail
+
+    @staticmethod
+    def _tokens(score: float, n: int) -> str:
+        return ", ".join(f'"{score / n * (0.5 + i / n)!r}"' for i in range(n))
+
+
+def peak_mb() -> float:
+    """Peak resident memory of this process since it was started."""
+    status = Path("/proc/self/status")
+    if status.exists():  # ru_maxrss would include the parent's memory at the time of the fork
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return int(line.split()[1]) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def reading_speed(folder: Path) -> float:
+    """MB of log per second of this process's CPU time, the best of three passes."""
+    logs = find_logs(folder, cache=False).logs
+    size = sum(Path(log.file.path).stat().st_size for log in logs)
+    seconds = []
+    for _ in range(3):
+        start = time.process_time()
+        for log in logs:
+            read_log(log)
+        seconds.append(time.process_time() - start)
+    return size / 1e6 / min(seconds)
+
+
+def walk(folder: Path, cache: Path) -> tuple[int, float]:
+    """Go through all runs one by one; number of tables and seconds."""
+    start = time.perf_counter()
+    n = sum(1 for _ in iter_predictions(folder, cache=cache))
+    return n, time.perf_counter() - start
+
+
+def in_child(mode: str, folder: Path, cache: Path) -> dict:
+    """Run `walk` in a process of its own, so that its peak memory is its own."""
+    command = [sys.executable, __file__, "--child", mode, str(folder), str(cache)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def child(mode: str, folder: Path, cache: Path) -> None:
+    start = time.perf_counter()
+    if mode == "metrics":
+        from calib_harness.cli import app
+
+        arguments = ["metrics", str(folder), "--cache", str(cache), "--jobs", "2"]
+        app([*arguments, "--output", str(cache / "table.csv")], standalone_mode=False)
+        n = len((cache / "table.csv").read_text().splitlines()) - 1
+    else:
+        n, _ = walk(folder, cache)
+    seconds = time.perf_counter() - start
+    print(json.dumps({"n": n, "seconds": seconds, "peak_mb": peak_mb()}))
+
+
+def main(n_runs: int, n_questions: int) -> None:
+    rng = np.random.default_rng(0)
+    docs = documents(n_questions, rng)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"{os.cpu_count()} cores; {n_runs} runs of {n_questions} four-choice questions")
+        for kind in ("choice", "cloze", "stock"):
+            writer = LogWriter(docs, kind=kind)
+            size = sum(writer.write(folder / kind, f"org/m{i}", rng) for i in range(2))
+            per_entry = size / 2 / n_questions / len(writer.filters)
+            speed = reading_speed(folder / kind)
+            print(f"read {kind:7s} {speed:6.0f} MB/s per core ({per_entry:.0f} bytes per entry)")
+        writer = LogWriter(docs, kind="choice")
+        few = max(n_runs // 10, 1)
+        for i in range(n_runs):
+            part = "few" if i < few else "rest"
+            writer.write(folder / "all" / part, f"org/model-{i:03d}", rng)
+        cache = folder / "cache"
+        for label, mode, where in (
+            (f"first read, {few} runs", "walk", folder / "all" / "few"),
+            (f"first read, the other {n_runs - few} runs", "walk", folder / "all" / "rest"),
+            (f"read again from Parquet, {few} runs", "walk", folder / "all" / "few"),
+            (f"read again from Parquet, {n_runs} runs", "walk", folder / "all"),
+            (f"metrics table, {few} runs, 1,000 resamples", "metrics", folder / "all" / "few"),
+            (f"metrics table, {n_runs} runs, 1,000 resamples", "metrics", folder / "all"),
+        ):
+            done = in_child(mode, where, cache)
+            print(
+                f"{label:45s} {done['seconds']:7.2f} s, peak {done['peak_mb']:5.0f} MB, "
+                f"{done['n']} rows"
+            )
+
+
+if __name__ == "__main__":
+    if "--child" in sys.argv:
+        child(sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]))
+    else:
+        parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+        parser.add_argument("--runs", type=int, default=100)
+        parser.add_argument("--questions", type=int, default=10_000)
+        arguments = parser.parse_args()
+        main(arguments.runs, arguments.questions)
