@@ -25,7 +25,10 @@ from calib_harness.predictions.table import Floats, Ints, Predictions
 #: What the metrics table shows unless told otherwise.
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "auroc", "overconfidence")
 #: Columns that say which run a row is about.
-RUN_COLUMNS = ["model", "revision", "task", "method", "n_shot", "chat_template", "settings", "date"]
+RUN_COLUMNS = [
+    *("model", "revision", "task", "method", "n_shot", "chat_template", "settings", "date"),
+    "source",
+]
 COUNT_COLUMNS = ["n", "n_unusable", "M"]
 VALUE_COLUMNS = ["metric", "value", "stderr", "low", "high"]
 
@@ -102,9 +105,9 @@ def metrics_frame(
     Returns
     -------
     DataFrame
-        Columns ``model, revision, task, method, n_shot, chat_template, settings, date`` (which
-        run), ``n`` (questions), ``n_unusable``, ``M`` (bins), ``metric``, ``value``,
-        ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
+        Columns ``model, revision, task, method, n_shot, chat_template, settings, date,
+        source`` (which run), ``n`` (questions), ``n_unusable``, ``M`` (bins), ``metric``,
+        ``value``, ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
         resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
         calibrated model with these confidences would show, its standard deviation and its
         central 95 %. With `recalibrate` also ``temperature`` and ``ece_recalibrated``.
@@ -138,7 +141,9 @@ def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
         ``NAME_low`` and ``NAME_high``, in the order in which the metrics first appear.
     """
     keys = [*RUN_COLUMNS, *COUNT_COLUMNS]
-    row = frame.groupby(keys, dropna=False, sort=False).ngroup()
+    again = frame.groupby([*keys, "metric"], dropna=False, sort=False).cumcount()
+    by = [*(frame[key] for key in keys), again]
+    row = frame.groupby(by, dropna=False, sort=False).ngroup()
     wide = frame.assign(_row=row).drop_duplicates("_row").set_index("_row")[keys]
     for metric in frame["metric"].unique():
         part = frame.assign(_row=row)[frame["metric"] == metric].set_index("_row")
@@ -225,11 +230,11 @@ def _estimates(
         if name == "choice_mass":  # of letters only
             if p.header.method == "choice":
                 result[name] = _choice_mass(p, options)
-        elif name == "acc":  # over all questions: one that cannot be used counts as wrong
+        elif name == "acc" and len(gold) < len(p):  # a question that cannot be used is wrong
             result[name] = _evaluate([name], p.probs, p.gold, options)[name]
         else:
             result[name] = (np.nan,) * 4
-    named = [name for name in result if name not in ("choice_mass", "acc")]
+    named = [name for name, row in result.items() if name != "choice_mass" and np.isnan(row[0])]
     if len(gold) and named:
         result.update(_evaluate(named, probs, gold, options))
     return result

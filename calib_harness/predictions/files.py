@@ -9,9 +9,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, cast
 
-import fsspec
 from fsspec.core import url_to_fs
 
 from calib_harness.errors import UserError
@@ -85,10 +84,7 @@ class File:
     def open(self) -> IO[bytes]:
         """Open for reading, decompressed."""
         compression = "gzip" if self.name.endswith(".gz") else None
-        stream = self.fs.open(self.path, "rb")
-        if compression:
-            stream = fsspec.utils.compressions[compression](stream)
-        return stream  # type: ignore[no-any-return]
+        return cast("IO[bytes]", self.fs.open(self.path, "rb", compression=compression))
 
     def read(self) -> bytes:
         """Whole content, decompressed."""
@@ -130,7 +126,12 @@ def find_files(
             chosen[file.url] = file
         if not any(file.url in samples for file in found):
             raise UserError(_nothing_found(str(place), [f for f in found if f.url in results]))
-    return [samples[url] for url in sorted(samples)], [results[url] for url in sorted(results)]
+    return _sorted(samples.values()), _sorted(results.values())
+
+
+def _sorted(files: Iterable[File]) -> list[File]:
+    """Sort folder by folder: ``m/x`` before ``m-chat/x``."""
+    return sorted(files, key=lambda file: file.path.split("/"))
 
 
 def _nothing_found(place: str, results: list[File]) -> str:

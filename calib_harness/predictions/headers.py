@@ -64,7 +64,7 @@ def newest_runs(logs: Iterable[Log]) -> list[Log]:
                 len(group),
                 group[-1].file.url,
             )
-    return sorted(kept, key=lambda log: log.file.path)
+    return sorted(kept, key=lambda log: log.file.path.split("/"))
 
 
 class _ResultsBook:

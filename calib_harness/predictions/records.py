@@ -45,9 +45,11 @@ def read_records(stream: IO[bytes]) -> Iterator[Record]:
 
 def _blocks(stream: IO[bytes]) -> Iterator[bytes | str]:
     """Read in blocks; a damaged stream ends with a sentence saying so."""
+    # read1 hands out what a truncated gzip still holds; read would raise first.
+    read = getattr(stream, "read1", stream.read)
     while True:
         try:
-            block = stream.read(_BLOCK)
+            block = read(_BLOCK)
         except (EOFError, zlib.error, OSError) as error:
             yield f"the file cannot be read further ({error})"
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -72,7 +73,8 @@ class Store:
             pq.write_table(_to_table(contents, key), temporary, compression="zstd")
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
             logger.warning(
                 "read logs cannot be kept in %s (%s), so the next read parses them again; "
                 "name another folder with --cache or $%s",

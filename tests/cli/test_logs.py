@@ -1,0 +1,213 @@
+"""The commands `metrics` and `compare`, as they are typed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from calib_harness import cli, ece, load_predictions, metrics_frame, wide_frame
+from calib_harness.predictions.samples import write_example_log
+
+
+@pytest.fixture(scope="module")
+def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("logs")
+    write_example_log(folder, model="org/m", task="toy", n=120)
+    write_example_log(folder, model="org/m-chat", task="toy", n=120, sharpness=3.0)
+    return folder
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> Iterator[Callable[..., tuple[int, str, str]]]:
+    """Run the command line; gives exit status, standard output and standard error."""
+    monkeypatch.setenv("CALIB_HARNESS_CACHE", str(tmp_path / "cache"))
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        logging.getLogger("calib_harness").handlers.clear()
+        monkeypatch.setattr(sys, "argv", ["calib-harness", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 0
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    yield run
+    logger = logging.getLogger("calib_harness")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+
+
+def test_metrics_table_shows_every_run_with_errors(logs: Path, call: Callable) -> None:
+    code, out, _ = call("metrics", logs, "--resamples", 50)
+    assert code == 0
+    header, *rows = out.splitlines()
+    assert header.split() == [
+        "model",
+        "task",
+        "method",
+        "shots",
+        "n",
+        "M",
+        "acc",
+        "ece",
+        "ece_null",
+        "sce",
+        "brier_score",
+        "nll",
+        "auroc",
+        "overconfidence",
+    ]
+    assert [row.split()[0] for row in rows] == ["org/m", "org/m-chat"]
+    assert all(row.count("±") == 8 for row in rows)
+    (run, _) = load_predictions(logs, cache=False)
+    assert f"{ece(run.probs, run.gold):.3f} ±" in rows[0]
+
+
+def test_options_recompute_without_a_model(logs: Path, call: Callable) -> None:
+    _, out, _ = call(
+        *("metrics", logs, "--metrics", "ece, mce", "--n-bins", 5, "--binning", "equal_mass"),
+        *("--resamples", 0, "--format", "csv"),
+    )
+    rows = list(csv.DictReader(io.StringIO(out)))
+    (run, _) = load_predictions(logs, cache=False)
+    assert rows[0]["M"] == "5"
+    expected = ece(run.probs, run.gold, n_bins=5, binning="equal_mass")
+    assert float(rows[0]["ece"]) == expected
+    assert rows[0]["ece_stderr"] == ""
+
+
+def test_recalibration_columns(logs: Path, call: Callable) -> None:
+    _, out, _ = call("metrics", logs, "--recalibrate", "--metrics", "ece", "--resamples", 20)
+    header, _, chat = out.splitlines()
+    assert header.split()[-2:] == ["temperature", "ece_recalibrated"]
+    assert float(chat.split()[-3]) == pytest.approx(3.0, abs=0.6)
+
+
+def test_json_is_the_wide_frame_with_null_for_missing(logs: Path, call: Callable) -> None:
+    _, out, _ = call("metrics", logs, "--resamples", 0, "--format", "json")
+    rows = json.loads(out)
+    expected = wide_frame(metrics_frame(load_predictions(logs, cache=False), n_resamples=0))
+    assert [row["nll"] for row in rows] == expected["nll"].tolist()
+    assert rows[0]["nll_stderr"] is None
+    assert rows[0]["chat_template"] is False
+
+
+def test_markdown(logs: Path, call: Callable) -> None:
+    _, out, _ = call("metrics", logs, "--metrics", "acc", "--resamples", 20, "--format", "markdown")
+    header, rule, *rows = out.splitlines()
+    assert header == "| model | task | method | shots | n | M | acc |"
+    assert rule == "| --- | --- | --- | ---: | ---: | ---: | ---: |"
+    assert rows[1].startswith("| org/m-chat | toy | choice | 0 | 120 | 15 | 0.")
+
+
+def test_latex_escapes_what_tex_would_stumble_over(tmp_path: Path, call: Callable) -> None:
+    write_example_log(tmp_path / "l", model="org/m_1", task="toy_task", n=20)
+    _, out, _ = call("metrics", tmp_path / "l", "--metrics", "acc", "--format", "latex")
+    assert r"org/m\_1 & toy\_task & choice & 0 & 20 & 15 & 0." in out
+    assert r"$\pm$" in out
+    assert out.count(r"\\") == 2
+
+
+@pytest.mark.parametrize(
+    ("suffix", "start"),
+    [(".csv", "model,"), (".json", "["), (".md", "| model"), (".tex", "\\begin"), (".txt", "mod")],
+)
+def test_output_is_written_in_the_format_of_its_suffix(
+    logs: Path, call: Callable, tmp_path: Path, suffix: str, start: str
+) -> None:
+    path = tmp_path / "new" / f"table{suffix}"
+    code, out, _ = call("metrics", logs, "--metrics", "acc", "--resamples", 0, "--output", path)
+    assert (code, out) == (0, "")
+    assert path.read_text().startswith(start)
+
+
+def test_settings_that_vary_get_a_column(tmp_path: Path, call: Callable) -> None:
+    for date in ("2025-01-01T00-00-00.0", "2025-01-02T00-00-00.0"):
+        write_example_log(tmp_path / "l", model="m", task="toy", n=20, date=date)
+    _, out, err = call("metrics", tmp_path / "l", "--metrics", "acc")
+    assert len(out.splitlines()) == 2
+    assert "WARNING: m on toy was run 2 times: the newest" in err
+    _, out, _ = call("metrics", tmp_path / "l", "--metrics", "acc", "--all-runs")
+    assert "2025-01-02T00:00:00.0" in out
+
+
+def test_methods_not_in_the_logs_are_listed(logs: Path, call: Callable) -> None:
+    _, out, err = call("metrics", logs, "--metrics", "acc")
+    assert "continuation-bytes: not in 2 log(s) of toy: the log scores letters" in err
+    assert "not in" not in out
+
+
+def test_compare_a_pair(logs: Path, call: Callable) -> None:
+    code, out, _ = call("compare", logs, "--base", "m", "--aligned", "m-chat")
+    assert code == 0
+    for title in (
+        "Changes (aligned − base), paired bootstrap over questions",
+        "Share of pairs harmed, exact sign test",
+        "Agreement of the ranks across tasks",
+        "Change of ECE split into over- and underconfidence",
+    ):
+        assert title in out
+    assert "org/m-chat" in out
+
+
+def test_compare_pairs_to_csv_and_json(logs: Path, call: Callable, tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("family,base,aligned\nM,org/m,org/m-chat\n")
+    common = ("compare", logs, "--pairs", pairs, "--metrics", "ece", "--resamples", 100)
+    _, out, err = call(*common, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["family"], row["n"], row["rank"]) == ("M", "120", "1.0")
+    assert "CSV holds one table, changes" in err
+    _, out, _ = call(*common, "--format", "csv", "--table", "decomposition")
+    assert out.startswith("family,base,aligned,task,method,n_shot,ece_change")
+    _, out, _ = call(*common, "--format", "json")
+    assert set(json.loads(out)) == {"changes", "over_families", "over_tasks", "decomposition"}
+    assert json.loads(out)["over_tasks"][0]["kendalls_w"] is None
+
+
+def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
+    chain = tmp_path / "chain.csv"
+    chain.write_text("model,stage\nm,base\nm-chat,chat\n")
+    code, out, _ = call("compare", logs, "--chain", chain, "--metrics", "ece", "--format", "latex")
+    assert code == 0
+    assert "% Values along the chain" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["metrics", "{}/none"], "none does not exist"),
+        (["metrics", "{}", "--metrics", "x"], "--metrics must be among acc"),
+        (["metrics", "{}", "--methods", "x"], "--methods must be among continuation-sum"),
+        (["metrics", "{}", "--tasks", "x"], "--tasks x: no such logs; there are toy"),
+        (["metrics", "{}", "--output", "/dev/null/x.csv"], "cannot be written"),
+        (["compare", "{}"], "give one of --pairs FILE, --chain FILE, or --base"),
+        (["compare", "{}", "--base", "m"], "give either --pairs FILE, or both --base"),
+        (["compare", "{}", "--pairs", "none.csv"], "--pairs none.csv does not exist"),
+        (["compare", "{}", "--base", "m", "--aligned", "x"], "no log of model 'x'"),
+        (
+            ["compare", "{}", "--base", "m", "--aligned", "m-chat", "--table", "x"],
+            "--table must be one of changes, over_families",
+        ),
+    ],
+)
+def test_mistakes_are_one_sentence_and_status_2(
+    logs: Path, call: Callable, arguments: list[str], message: str
+) -> None:
+    code, out, err = call(*(argument.format(logs) for argument in arguments))
+    assert code == 2
+    assert out == ""
+    (line,) = (line for line in err.splitlines() if line.startswith("calib-harness: "))
+    assert message in line
+    assert "Traceback" not in err

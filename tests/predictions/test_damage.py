@@ -1,0 +1,228 @@
+"""What is wrong with a log is named, and never fatal to the rest."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+
+import pytest
+
+from calib_harness import UserError, load_predictions
+from tests.predictions.entries import ENTRIES, early, entry, recent, write_run
+
+
+def load(place: object, **options: object) -> list:
+    return load_predictions(place, cache=False, **options)  # type: ignore[arg-type]
+
+
+def generative(number: int) -> dict:
+    text = entry(number, [0.0], "42")
+    return text | {
+        "arguments": [["What is 6 × 7?", {"until": ["\n"], "do_sample": False}]],
+        "resps": [["It is 42"]],
+        "filtered_resps": ["42"],
+    }
+
+
+def test_truncated_last_line_of_a_killed_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = write_run(tmp_path, ENTRIES)
+    log.write_bytes(log.read_bytes()[:-200])
+    assert len(load(tmp_path)[0]) == 2
+    assert f"{log}: skipped line 3: it is not JSON" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("bad", "reason"),
+    [
+        (b'{"doc_id": 1, "doc": {"q": "caf\xe9"}}', "not UTF-8 text (byte 0xe9 at position 31)"),
+        (b'{"doc_id": 1, ', "it is not JSON"),
+        (b"[1, 2]", "it is a JSON list, not an object"),
+        (b'{"doc_id": 1}', "it has no 'arguments' and 'resps'"),
+        (b"[" * 100_000, "nested too deeply"),
+    ],
+)
+def test_bad_line_is_named_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: bytes, reason: str
+) -> None:
+    log = write_run(tmp_path, ENTRIES)
+    lines = log.read_bytes().splitlines()
+    log.write_bytes(b"\n".join([lines[0], bad, *lines[1:]]) + b"\n")
+    assert load(tmp_path)[0].doc_id.tolist() == [0, 1, 2]
+    assert "skipped line 2: " in caplog.text
+    assert reason in caplog.text
+
+
+def test_entry_with_too_few_responses_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    short = entry(7, [-1.0, -2.0], 0)
+    short["resps"] = short["resps"][:1]
+    write_run(tmp_path, [*ENTRIES, short])
+    assert len(load(tmp_path)[0]) == 3
+    assert "line 4: it has 2 continuations but 1 log-probabilities" in caplog.text
+
+
+@pytest.mark.parametrize(("kept", "n"), [(1.0, 3), (0.9, 2), (0.5, 1)])
+def test_truncated_array_keeps_the_whole_entries(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, kept: float, n: int
+) -> None:
+    content = early(ENTRIES)
+    (tmp_path / "samples_toy.json").write_text(content[: int((len(content) - 1) * kept)])
+    assert len(load(tmp_path)[0]) == n
+    assert "the array is cut off or broken here" in caplog.text
+
+
+def test_array_with_one_entry_that_is_not_utf8(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = early([entry(i, [-1.0, -2.0], 0, question=f"q{i}Ø") for i in range(3)]).encode()
+    (tmp_path / "samples_toy.json").write_bytes(content.replace("q1Ø".encode(), b"q1\xff\xff"))
+    assert load(tmp_path)[0].doc_id.tolist() == [0, 2]
+    assert "skipped entry 2: it is not UTF-8 text" in caplog.text
+
+
+def test_truncated_gzip_keeps_what_can_be_unpacked(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [entry(i, [-1.0 - i / 7, -2.0 - i / 3], 0) for i in range(400)]
+    packed = gzip.compress(recent(entries).encode())
+    (tmp_path / "samples_toy.jsonl.gz").write_bytes(packed[: len(packed) * 3 // 4])
+    assert 100 < len(load(tmp_path)[0]) < 400
+    assert "the file cannot be read further" in caplog.text
+
+
+def test_many_bad_lines_are_counted_not_listed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = write_run(tmp_path, ENTRIES)
+    log.write_text(log.read_text() + "x\n" * 50)
+    load(tmp_path)
+    assert "; and 45 more" in caplog.text
+    assert len(caplog.records) == 1
+
+
+def test_question_logged_twice_counts_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_run(tmp_path, [*ENTRIES, ENTRIES[1]])
+    assert len(load(tmp_path)[0]) == 3
+    assert "line 4: question 1 again; its first entry is used" in caplog.text
+
+
+def test_logged_acc_that_contradicts_the_scores_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    right, wrong = entry(0, [-1.0, -2.0], 0, acc=1.0), entry(1, [-1.0, -2.0], 0, acc=0.0)
+    write_run(tmp_path, [right])
+    load(tmp_path)
+    assert not caplog.records
+    write_run(tmp_path, [right, wrong])
+    load(tmp_path)
+    assert "1 of 2 questions: the logged acc is not what" in caplog.text
+
+
+def test_unusable_questions_are_counted_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    entries = [entry(0, [-1.0, -2.0], 0), entry(1, [-1.0, -2.0], [0, 1])]
+    write_run(tmp_path, [*entries, entry(2, [float("nan"), -1.0], 0)])
+    load(tmp_path)
+    assert "2 of 3 questions cannot be used (1 without a single gold choice" in caplog.text
+
+
+def test_log_of_a_generative_task_alone(tmp_path: Path) -> None:
+    write_run(tmp_path, [generative(i) for i in range(30)], task="gsm8k")
+    with pytest.raises(UserError, match=r"samples_gsm8k.* is not of a multiple-choice task"):
+        load(tmp_path)
+
+
+def test_log_of_a_generative_task_among_others(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_run(tmp_path, [generative(0)], task="gsm8k")
+    write_run(tmp_path, ENTRIES)
+    assert [run.header.task for run in load(tmp_path)] == ["toy"]
+    assert "is not of a multiple-choice task (its answers are generated text)" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "resps"),
+    [([["text of a document"]], [[-12.5]]), ([["a context", " a word"]], [[[-1.5, True]]])],
+    ids=["rolling", "one continuation"],
+)
+def test_log_likelihood_tasks_are_no_multiple_choice(
+    tmp_path: Path, arguments: list, resps: list
+) -> None:
+    item = entry(0, [0.0], "w") | {"arguments": arguments, "resps": resps, "filtered_resps": []}
+    write_run(tmp_path, [item], task="wikitext")
+    with pytest.raises(UserError, match="is not of a multiple-choice task"):
+        load(tmp_path)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no sample log .*--log_samples"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="does not exist"):
+        load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="does not exist"):
+        load(tmp_path / "nowhere.jsonl")
+    with pytest.raises(UserError, match="LOGS is empty"):
+        load([])
+
+
+def test_results_without_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    log = write_run(tmp_path, ENTRIES, model="org/bare")
+    log.unlink()
+    with pytest.raises(UserError, match=r"1 results file\(s\) but no sample log.*--log_samples"):
+        load(tmp_path)
+    write_run(tmp_path, ENTRIES)
+    load(tmp_path)
+    assert "1 results file(s) have no sample log (first: " in caplog.text
+
+
+def test_broken_results_file_costs_only_what_it_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    log = write_run(tmp_path, ENTRIES)
+    results = next(log.parent.glob("results_*"))
+    results.write_text('{"results": ')
+    assert load(tmp_path)[0].header.model == "org/model"
+    assert f"{results} was skipped" in caplog.text
+
+
+def test_results_file_with_nan_is_read(tmp_path: Path) -> None:
+    write_run(tmp_path, ENTRIES, results={"toy": {"acc,none": float("nan")}}, lm_eval_version="9")
+    assert load(tmp_path)[0].header.lm_eval_version == "9"
+
+
+def test_file_of_something_else_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "data.jsonl").write_text(json.dumps({"question": "?"}) + "\n")
+    write_run(tmp_path, ENTRIES)
+    assert len(load(tmp_path)) == 1
+    assert "data.jsonl: skipped line 1: it has no 'arguments' and 'resps'" in caplog.text
+    assert "data.jsonl holds no usable question" in caplog.text
+
+
+def test_missing_methods_are_listed_with_the_reason(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    write_run(tmp_path, [entry(0, [-1.0, -2.0], 0, texts=["u", "v"])])
+    load(tmp_path)
+    assert (
+        "continuation-min, continuation-mean: not in 1 log(s) of toy: the log has no "
+        "log-probabilities of single tokens" in caplog.text
+    )
+
+
+def test_method_that_no_log_holds(tmp_path: Path) -> None:
+    write_run(tmp_path, ENTRIES)
+    with pytest.raises(UserError, match="no log holds --methods continuation-min: the log scores"):
+        load(tmp_path, methods=["continuation-min"])
+    with pytest.raises(UserError, match=r"--methods must be among .*; got nonsense"):
+        load(tmp_path, methods=["nonsense"])
+    with pytest.raises(UserError, match="--tasks nope: no such logs; there are toy"):
+        load(tmp_path, tasks=["nope"])
