@@ -107,8 +107,8 @@ def metrics_frame(
     DataFrame
         Columns ``model, revision, task, method, n_shot, chat_template, settings, date,
         source`` (which run), ``n`` (questions), ``n_unusable``, ``M`` (bins), ``metric``,
-        ``value``, ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
-        resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
+        ``value``, ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN
+        without resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
         calibrated model with these confidences would show, its standard deviation and its
         central 95 %. With `recalibrate` also ``temperature`` and ``ece_recalibrated``.
 
