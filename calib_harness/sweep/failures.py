@@ -19,7 +19,7 @@ class Failure:
     transient: bool
 
 
-_NETWORK = "a network error"
+_NO_HUB = "the Hugging Face Hub cannot be reached"
 
 # The last lines of the log are searched in this order; the first match decides. Network errors
 # stand before "not found", since a library may report the second because of the first.
@@ -40,11 +40,12 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
         False,
     ),
     (r"CUDA error|NCCL (error|failure)|cudaError|CUBLAS_STATUS|ECC error", "a GPU error", True),
+    (r"couldn't connect to 'https://huggingface|OfflineModeIsEnabled", _NO_HUB, True),
     (
         r"ConnectionError|ConnectTimeout|ReadTimeout|Connection reset|Max retries exceeded|"
-        r"Temporary failure in name resolution|Too Many Requests|couldn't connect to|"
+        r"Temporary failure in name resolution|Too Many Requests|"
         r"\b(429|500|502|503|504) (Client|Server) Error|IncompleteRead|RemoteDisconnected",
-        _NETWORK,
+        "a network error",
         True,
     ),
     (
@@ -77,7 +78,7 @@ _OUTSIDE = {
 def explain_end(ended: Ended, time_limit: float | None, *, offline: bool = False) -> Failure | None:
     """Return why a process ended badly, or None if it ended well.
 
-    With `offline` (the run was told to use no network) a network error is there to stay.
+    With `offline` (the run was told not to ask the Hub) that the Hub cannot be reached is final.
     """
     if ended.cause == "time limit":
         hint = "run again to go on from there, or raise time_limit"
@@ -92,8 +93,9 @@ def explain_end(ended: Ended, time_limit: float | None, *, offline: bool = False
     if failure is None:
         last = f": {ended.tail[-1][:200]}" if ended.tail else ""
         return Failure(f"it ended with status {ended.status}{last}", False)
-    if offline and failure.reason == _NETWORK:
-        return Failure("a file is not on this machine and HF_HUB_OFFLINE is set", False)
+    if offline and failure.reason == _NO_HUB:
+        reason = "a model or data set is not on this machine, and HF_HUB_OFFLINE is set"
+        return Failure(reason, transient=False)
     return failure
 
 

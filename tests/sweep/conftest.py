@@ -102,6 +102,7 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
     monkeypatch.setenv("FAKE_CONTROL", str(tmp_path / "control"))
     monkeypatch.setenv("FAKE_COUNTER", str(tmp_path / "counter"))
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("CALIB_HARNESS_CACHE", str(tmp_path / "cache"))
     spec = {
         "output": "out",
@@ -119,11 +120,20 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
     return sweep
 
 
+@pytest.fixture(scope="session")
+def known_tables() -> dict[str, dict[str, str]]:
+    """Tables of undisturbed sweeps, by their spec."""
+    return {}
+
+
 @pytest.fixture
-def undisturbed(sweep, tmp_path_factory, monkeypatch):
+def undisturbed(sweep, known_tables, tmp_path_factory, monkeypatch):
     """Return a function that gives the tables of the same spec if nothing goes wrong."""
 
     def carry_out() -> dict[str, str]:
+        key = json.dumps([sweep.spec["models"], sweep.spec["tasks"]])
+        if key in known_tables:
+            return known_tables[key]
         root = tmp_path_factory.mktemp("undisturbed")
         (root / "tasks").mkdir()
         (root / "tasks" / "fake_mc.yaml").write_text(TASK)
@@ -132,6 +142,7 @@ def undisturbed(sweep, tmp_path_factory, monkeypatch):
             patch.setenv("FAKE_CONTROL", str(root))
             patch.setenv("FAKE_COUNTER", os.devnull)
             other.run()
-        return other.tables()
+        known_tables[key] = other.tables()
+        return known_tables[key]
 
     return carry_out

@@ -98,7 +98,9 @@ def test_killed_sweep_takes_its_run_along_and_goes_on_later(sweep, whole_at_last
     whole_at_last()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_interrupted_sweep_ends_its_runs_and_can_be_resumed(sweep, whole_at_last, number):
     sweep.order("first", "slow", at=0)
     process = sweep.start()
@@ -111,9 +113,9 @@ def test_interrupted_sweep_ends_its_runs_and_can_be_resumed(sweep, whole_at_last
     whole_at_last()
 
 
+@pytest.mark.slow
 def test_two_sweeps_on_one_folder_share_the_work(sweep, whole_at_last):
-    for model in ("first", "second", "third"):
-        sweep.order(model, "slow", at=0)
+    sweep.order("first", "slow", at=0)
     one, other = sweep.start(), sweep.start()
     told = [process.communicate(timeout=60)[0] for process in (one, other)]
     assert [one.returncode, other.returncode] == [0, 0], told
@@ -176,7 +178,7 @@ def test_run_that_ends_well_but_writes_nothing_is_not_believed(sweep, whole_at_l
     whole_at_last()
 
 
-CUTS = ("results/*/results_*.json", "results/*/samples_*.jsonl", "manifest.json", "run.json")
+CUTS = ("results/*/results_*.json", "results/*/samples_*.jsonl", "manifest.json")
 
 
 @pytest.mark.parametrize("pattern", CUTS)
@@ -194,9 +196,10 @@ def test_finished_run_with_a_file_cut_in_half_is_completed_from_its_cache(
     assert sweep.scored_twice() == 0
 
 
-STATE = ("attempts.jsonl", "progress.json", "run.json", "versions.json")
+STATE = ("attempts.jsonl", "progress.json", "run.json")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATE)
 def test_state_file_of_an_interrupted_run_cut_in_half_does_no_harm(sweep, whole_at_last, name):
     sweep.order("first", "kill", at=15, times=3)
@@ -248,7 +251,7 @@ def fill(folder: Path, *, leave: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("leave", [16384, 40960, 65536])
+@pytest.mark.parametrize("leave", [16384, pytest.param(65536, marks=pytest.mark.slow)])
 def test_full_disk_is_told_and_gets_finished_once_there_is_room(
     sweep, small_disk, whole_at_last, leave
 ):
