@@ -78,6 +78,9 @@ def _metrics(logs: Mapping[Run, list[Predictions]]) -> pd.DataFrame:
     frames = []
     for run, predictions in logs.items():
         frame = wide_frame(metrics_frame(predictions))
+        # From the output folder on, so that tables do not tell where it lies.
+        at = f"runs/{run.name}/"
+        frame["source"] = [at + source.partition(at)[2] for source in frame["source"]]
         labels = (("run", run.name), ("family", run.family), ("stage", run.stage))
         for place, (column, value) in enumerate((*labels, ("step", run.step))):
             frame.insert(place, column, pd.Series([value] * len(frame), dtype=object))
