@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from calib_harness.core.checks import (
 )
 from calib_harness.core.metrics import Metric, metrics_named
 from calib_harness.core.options import check_options
+from calib_harness.core.resampling import block_sizes, resample_counts
 
 __all__ = [
     "DEFAULT_N_RESAMPLES",
@@ -39,13 +39,11 @@ __all__ = [
 ]
 
 DEFAULT_N_RESAMPLES = 1000
-_CELLS_AT_ONCE = 1_000_000  # cells of an (R, n) table of float64 held at a time: 8 MB
-_CELLS_KEPT = 32_000_000  # cells of a table of counts (two bytes each) kept for reuse
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric with its bootstrap standard error and percentile interval."""
+    """A metric with its bootstrap standard error and interval, see `bootstrap`."""
 
     value: float
     stderr: float
@@ -78,52 +76,6 @@ class PairedChange:
     low: float
     high: float
     p_value: float
-
-
-def resample_counts(
-    n: int, n_resamples: int, rng: np.random.Generator | int
-) -> Iterator[FloatArray]:
-    """Yield how often each of `n_resamples` resamples of n questions holds each question.
-
-    Parameters
-    ----------
-    n : int
-        Number of questions.
-    n_resamples : int
-        Number of resamples.
-    rng : numpy.random.Generator or int
-        Generator to draw from, or a seed. Counts of a seed are kept for the next call with
-        the same n, number and seed, unless they are very many.
-
-    Yields
-    ------
-    ndarray, shape (r, n)
-        Blocks of rows, `n_resamples` in all; each row sums to n. The rows do not depend on
-        the size of the blocks.
-    """
-    rows = max(1, _CELLS_AT_ONCE // n)
-    sizes = [min(rows, n_resamples - start) for start in range(0, n_resamples, rows)]
-    if isinstance(rng, np.random.Generator) or n * n_resamples > _CELLS_KEPT:
-        generator = np.random.default_rng(rng)
-        for size in sizes:
-            yield np.stack([_draw(n, generator) for _ in range(size)]).astype(np.float64)
-        return
-    kept = _kept_counts(n, n_resamples, rng)
-    for i, size in enumerate(sizes):
-        yield kept[i * rows : i * rows + size].astype(np.float64)
-
-
-def _draw(n: int, generator: np.random.Generator) -> IntArray:
-    return np.bincount(generator.integers(n, size=n), minlength=n)
-
-
-@lru_cache(maxsize=2)
-def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
-    generator = np.random.default_rng(seed)
-    counts = np.empty((n_resamples, n), dtype=np.uint16)
-    for row in counts:
-        row[:] = _draw(n, generator)
-    return counts
 
 
 def bootstrap(
@@ -325,13 +277,8 @@ def calibrated_null(
     simulate = chosen.simulate(probs, **_own_options([chosen], options)[0])
     p = check_probs(probs)
     generator = np.random.default_rng(rng)
-    rows = max(1, _CELLS_AT_ONCE // p.shape[0])
-    draws = np.concatenate(
-        [
-            simulate(_draw_gold(p, min(rows, n_resamples - start), generator))
-            for start in range(0, n_resamples, rows)
-        ]
-    )
+    blocks = [simulate(_draw_gold(p, size, generator)) for size in block_sizes(len(p), n_resamples)]
+    draws = np.concatenate(blocks)
     known = draws[np.isfinite(draws)]
     return Null(
         float(np.mean(known)) if known.size else np.nan, *_spread(known, level, chosen.bounds)

@@ -1,0 +1,65 @@
+"""How often each resample holds each question, in blocks that bound memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from calib_harness.core.checks import FloatArray, IntArray
+
+CELLS_AT_ONCE = 1_000_000  # cells of an (R, n) table of float64 held at a time: 8 MB
+CELLS_KEPT = 32_000_000  # cells of a table of counts (two bytes each) kept for reuse
+
+
+def block_sizes(n: int, n_resamples: int) -> list[int]:
+    """Return how many resamples of n questions to hold at a time."""
+    rows = max(1, CELLS_AT_ONCE // n)
+    return [min(rows, n_resamples - start) for start in range(0, n_resamples, rows)]
+
+
+def resample_counts(
+    n: int, n_resamples: int, rng: np.random.Generator | int
+) -> Iterator[FloatArray]:
+    """Yield how often each of `n_resamples` resamples of n questions holds each question.
+
+    Parameters
+    ----------
+    n : int
+        Number of questions.
+    n_resamples : int
+        Number of resamples.
+    rng : numpy.random.Generator or int
+        Generator to draw from, or a seed. Counts of a seed are kept for the next call with
+        the same n, number and seed, unless they are very many.
+
+    Yields
+    ------
+    ndarray, shape (r, n)
+        Blocks of rows, `n_resamples` in all; each row sums to n. The rows do not depend on
+        the size of the blocks.
+    """
+    if isinstance(rng, np.random.Generator) or n * n_resamples > CELLS_KEPT:
+        generator = np.random.default_rng(rng)
+        for size in block_sizes(n, n_resamples):
+            yield np.stack([_draw(n, generator) for _ in range(size)]).astype(np.float64)
+        return
+    kept, start = _kept_counts(n, n_resamples, int(rng)), 0
+    for size in block_sizes(n, n_resamples):
+        yield kept[start : start + size].astype(np.float64)
+        start += size
+
+
+def _draw(n: int, generator: np.random.Generator) -> IntArray:
+    return np.bincount(generator.integers(n, size=n), minlength=n)
+
+
+@lru_cache(maxsize=2)
+def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
+    generator = np.random.default_rng(seed)
+    counts = np.empty((n_resamples, n), dtype=np.uint16)
+    for row in counts:
+        row[:] = _draw(n, generator)
+    return counts
