@@ -169,6 +169,11 @@ def paired_bootstrap(
     min(1, 2 (1 + min(#{r <= 0}, #{r >= 0})) / (1 + R)) over the R resamples in which the change
     is defined; one is added because the data are a possible resample themselves.
 
+    For calibration errors the test is too ready to find a change where both models are close
+    to perfect calibration (simulated at the 5 % level: 16 to 21 % false alarms for ECE with a
+    vague and a sharp model, 500 and 2,000 questions; percentiles give 60 to 68 %). There,
+    look at each model's `calibrated_null` first.
+
     Parameters
     ----------
     names : collection of str
