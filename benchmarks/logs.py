@@ -175,7 +175,8 @@ def child(mode: str, folder: Path, cache: Path) -> None:
     else:
         n, _ = walk(folder, cache)
     seconds = time.perf_counter() - start
-    print(json.dumps({"n": n, "seconds": seconds, "peak_mb": peak_mb()}))
+    cpu = time.process_time()
+    print(json.dumps({"n": n, "seconds": seconds, "cpu": cpu, "peak_mb": peak_mb()}))
 
 
 def main(n_runs: int, n_questions: int) -> None:
@@ -206,7 +207,8 @@ def main(n_runs: int, n_questions: int) -> None:
         ):
             done = in_child(mode, where, cache)
             print(
-                f"{label:45s} {done['seconds']:7.2f} s, peak {done['peak_mb']:5.0f} MB, "
+                f"{label:45s} {done['seconds']:7.2f} s ({done['cpu']:6.2f} s of CPU), "
+                f"peak {done['peak_mb']:5.0f} MB, "
                 f"{done['n']} rows"
             )
 

@@ -86,8 +86,9 @@ class Columns:
             if self._seen[key] == entry.filter:
                 raise EntryError(f"question {entry.doc_id} again; its first entry is used")
             return  # the same responses, logged once more for another filter
-        choices = decode_choices(entry)
-        texts = [self._text(continuation) for continuation in choices.continuations]
+        choices = decode_choices(entry, expect_tokens=len(self.tokens) > 0)
+        delimiter = " " if self.delimiter is None else self.delimiter
+        texts = [continuation.removeprefix(delimiter) for continuation in choices.continuations]
         gold = gold_index(entry.target, texts)
         self._seen[key] = entry.filter
         if entry.filter in _PLAIN_FILTERS and gold >= 0 and isinstance(entry.acc, (int, float)):
@@ -99,7 +100,9 @@ class Columns:
 
     def _add_choices(self, choices: Choices, texts: list[str]) -> None:
         self.n_choices.append(len(texts))
-        self.n_bytes.extend([len(text.encode("utf-8", "surrogatepass")) for text in texts])
+        self.n_bytes.extend(
+            [len(t) if t.isascii() else len(t.encode("utf-8", "surrogatepass")) for t in texts]
+        )
         if choices.tokens is None:
             self.n_without_tokens += 1
             self.logprobs.extend(choices.logprobs)
@@ -114,10 +117,6 @@ class Columns:
             self.n_lettered += self._is_lettered(tuple(choices.continuations))
         if len(texts) > 1 and len(set(texts)) == 1:
             self.n_same_continuation += 1
-
-    def _text(self, continuation: str) -> str:
-        """Return a choice without the delimiter that lm-eval put before it."""
-        return continuation.removeprefix(" " if self.delimiter is None else self.delimiter)
 
     def _is_lettered(self, continuations: tuple[str, ...]) -> bool:
         """Whether the continuations are A, B, C, … (``(A)`` and ``A.`` count)."""

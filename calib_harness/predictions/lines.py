@@ -8,6 +8,7 @@ library's json, which is slower and forgiving.
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 import re
@@ -63,6 +64,7 @@ _ENTRY = msgspec.json.Decoder(Entry)
 _ARGUMENTS = msgspec.json.Decoder(dict[str, _Argument] | list[tuple[msgspec.Raw, Any]])
 _PAIRS = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw]]], strict=False)
 _TRIPLES = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw, list[float]]]], strict=False)
+_NO_CONTINUATION = "requests have no continuation"
 _DECIMAL = re.compile(r"[+-]?\d+(\.0*)?")
 
 
@@ -80,8 +82,14 @@ def decode_entry(data: bytes) -> Entry:
         return Entry(**fields, arguments=arguments, resps=resps)
 
 
-def decode_choices(entry: Entry) -> Choices:
+def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
     """Read the scored choices of an entry.
+
+    Parameters
+    ----------
+    entry : Entry
+    expect_tokens : bool
+        Try first whether there are log-probabilities of tokens; it only saves time.
 
     Raises
     ------
@@ -93,7 +101,7 @@ def decode_choices(entry: Entry) -> Choices:
     if not bytes(entry.arguments) or not bytes(entry.resps):
         raise EntryError("it has no 'arguments' and 'resps', so it is no entry of a sample log")
     continuations = _continuations(entry)
-    logprobs, tokens = _responses(entry)
+    logprobs, tokens = _responses(entry, expect_tokens)
     if len(continuations) != len(logprobs):
         raise EntryError(
             f"it has {len(continuations)} continuations but {len(logprobs)} log-probabilities"
@@ -124,6 +132,8 @@ def gold_index(target: Any, texts: Sequence[str]) -> int:
     (-1, -1, -1)
     """
     if isinstance(target, str):
+        if target.isdecimal():  # by far the most common
+            return int(target) if int(target) < len(texts) else -1
         stripped = target.strip()
         if _DECIMAL.fullmatch(stripped):
             target = int(float(stripped))
@@ -170,30 +180,29 @@ def _continuations(entry: Entry) -> list[str]:
     try:
         arguments = _ARGUMENTS.decode(entry.arguments)
     except msgspec.DecodeError:
-        raise NotMultipleChoiceError("its requests have no continuation") from None
+        raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}") from None
     if isinstance(arguments, dict):
         texts = [argument.arg_1 for argument in arguments.values()]
     else:
         texts = [argument[1] for argument in arguments]
-    if any(isinstance(text, dict) for text in texts):
-        raise NotMultipleChoiceError("its answers are generated text")
-    if not texts or not all(isinstance(text, str) for text in texts):
-        raise NotMultipleChoiceError("its requests have no continuation")
+    for text in texts:
+        if type(text) is not str:
+            what = "answers are generated text" if type(text) is dict else _NO_CONTINUATION
+            raise NotMultipleChoiceError(f"its {what}")
+    if not texts:
+        raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}")
     return texts
 
 
-def _responses(entry: Entry) -> tuple[list[float], list[list[float]] | None]:
+def _responses(entry: Entry, expect_tokens: bool) -> tuple[list[float], list[list[float]] | None]:
     """Log-probability of each choice, and of each of its tokens where logged."""
-    try:
-        triples = _TRIPLES.decode(entry.resps)
-        return [choice[0][0] for choice in triples], [choice[0][2] for choice in triples]
-    except (msgspec.DecodeError, IndexError):
-        pass
-    try:
-        pairs = _PAIRS.decode(entry.resps)
-        return [choice[0][0] for choice in pairs], None
-    except (msgspec.DecodeError, IndexError):
-        return _unforeseen_responses(json.loads(bytes(entry.resps)))
+    for with_tokens in (expect_tokens, not expect_tokens):
+        with contextlib.suppress(msgspec.DecodeError, IndexError):
+            if with_tokens:
+                triples = _TRIPLES.decode(entry.resps)
+                return [choice[0][0] for choice in triples], [choice[0][2] for choice in triples]
+            return [choice[0][0] for choice in _PAIRS.decode(entry.resps)], None
+    return _unforeseen_responses(json.loads(bytes(entry.resps)))
 
 
 def _unforeseen_responses(resps: Any) -> tuple[list[float], list[list[float]] | None]:

@@ -199,7 +199,7 @@ def test_delimiter_is_taken_from_the_results_file(tmp_path: Path) -> None:
 
 
 GOLD = {1: [1, "1", "v", "[1]", [1], 1.0, "1.0", " v "]}
-GOLD[-1] = ["[0, 1]", 2, -100, -1, None, "w", ""]
+GOLD[-1] = ["[0, 1]", 2, "2", -100, -1, None, "w", ""]
 
 
 @pytest.mark.parametrize(
