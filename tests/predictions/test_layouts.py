@@ -224,6 +224,7 @@ def test_infinite_and_missing_scores(tmp_path: Path) -> None:
         (run,) = load(tmp_path)
         assert run.usable.tolist() == [True, False, False]
         assert run.probs[0].tolist() == [0.0, 1.0]
+        assert np.isnan(run.scores[1:]).all()
         assert np.isnan(run.confidence[1:]).all()
         assert run.correct.tolist() == [True, False, False]
 

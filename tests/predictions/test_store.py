@@ -71,9 +71,10 @@ def test_changed_log_is_parsed_again(tmp_path: Path, parsed: list[str]) -> None:
 
 
 def test_changed_results_file_is_seen(tmp_path: Path, parsed: list[str]) -> None:
-    write_run(tmp_path / "logs", ENTRIES)
+    log = write_run(tmp_path / "logs", ENTRIES)
     load(tmp_path)
-    write_run(tmp_path / "logs", ENTRIES, **{"n-shot": {"toy": 25}})
+    results = next(log.parent.glob("results_*"))
+    results.write_text(results.read_text().replace('"n-shot": {"toy": 0}', '"n-shot": {"toy": 25}'))
     assert load(tmp_path)[0].header.n_shot == 25
 
 
