@@ -18,8 +18,17 @@ def task_path() -> str:
     FileNotFoundError
         If neither exists: the installation is broken.
     """
+    return _find("task_yamls")
+
+
+def toy_world_path() -> str:
+    """Folder of the embedded world: its questions and its models. Raises like `task_path`."""
+    return _find("examples/toy_world")
+
+
+def _find(name: str) -> str:
     package = Path(__file__).parent
-    for folder in (package / "task_yamls", package.parent / "task_yamls"):
+    for folder in (package / name, package.parent / name):
         if folder.is_dir():
             return str(folder)
-    raise FileNotFoundError(f"no task_yamls in {package} or beside it; install calib-harness anew")
+    raise FileNotFoundError(f"no {name} in {package} or beside it; install calib-harness anew")

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from calib_harness.cli import logs, run, sweep
+from calib_harness.cli.demo import demo
 from calib_harness.errors import UserError
 
 app = typer.Typer(
@@ -18,6 +19,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 run.register(app)
+app.command()(demo)
 app.add_typer(sweep.app)
 logs.register(app)
 
