@@ -33,8 +33,8 @@ Results = Iterator[tuple[int, TokenLogprobs]]
 VARIABLE = "CALIB_HARNESS_SCORING"
 MODES = ("auto", "shared", "plain")
 
-#: Largest difference of a continuation's log-probability between the two paths, per token in
-#: half precision, where the two round differently. Measured: see benchmarks/RESULTS.md.
+#: Largest difference of a continuation's log-probability between the two paths; in half
+#: precision, where the two round differently, per token. benchmarks/RESULTS.md has the measurement.
 TOLERANCE = 1e-3
 HALF_TOLERANCE_PER_TOKEN = 0.25
 
