@@ -148,15 +148,15 @@ def describe(progress: Progress) -> str:
     if not progress.total:
         return progress.phase
     share = progress.done / progress.total
-    words = [f"{progress.done:,}/{progress.total:,} requests"]
-    if progress.questions:
+    words = [f"{progress.done:,}/{progress.total:,} {progress.unit}"]
+    if progress.questions and progress.unit == "requests":
         words.append(f"about {share * progress.questions:,.0f}/{progress.questions:,} questions")
     if progress.rate:
         words.append(f"{progress.rate:,.1f}/s")
     if progress.seconds_left is not None and progress.done < progress.total:
         words.append(f"{duration(progress.seconds_left)} left")
     if progress.cached:
-        words.append(f"{progress.cached:,} scored before")
+        words.append(f"{progress.cached:,} requests scored before")
     return ", ".join(words)
 
 

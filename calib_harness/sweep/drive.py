@@ -32,7 +32,6 @@ class Summary:
     wall: float = 0.0
     scored: int = 0
     reused: int = 0
-    repeated: int = 0
     interrupted: bool = False
 
     def add(self, outcome: Outcome) -> None:
@@ -43,7 +42,6 @@ class Summary:
         self.seconds += outcome.seconds
         self.scored += outcome.scored
         self.reused += outcome.reused
-        self.repeated += outcome.repeated
 
     def named(self, status: str) -> list[Outcome]:
         """Return the outcomes with this status."""

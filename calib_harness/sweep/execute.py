@@ -32,7 +32,7 @@ from calib_harness.sweep.failures import Failure, explain_end, explain_log, expl
 from calib_harness.sweep.lock import HeldError, RunLock
 from calib_harness.sweep.plan import Run
 from calib_harness.sweep.process import Ended, OutputLog, run_process
-from calib_harness.sweep.progress import ProgressReader, read_progress, write_progress
+from calib_harness.sweep.progress import ProgressReader, write_progress
 from calib_harness.sweep.results import check_results
 from calib_harness.sweep.secrets import Redactor
 from calib_harness.sweep.store import open_store, write_manifest, write_whole
@@ -88,8 +88,7 @@ class Outcome:
     """How carrying out a run ended.
 
     `status` is finished, failed, stopped (by the sweep) or held (somebody else is at it).
-    `scored` requests were scored now and `reused` came from earlier attempts; `repeated` had
-    been scored before but were lost when an attempt was killed.
+    `scored` different requests were scored now, `reused` came from earlier attempts.
     """
 
     name: str
@@ -100,7 +99,6 @@ class Outcome:
     seconds: float = 0.0
     scored: int = 0
     reused: int = 0
-    repeated: int = 0
 
 
 def execute(
@@ -152,18 +150,16 @@ class _Attempt:
             reason = f"the environment lacks {names}; export it where the run is carried out"
             return Outcome(job.run.name, "failed", reason)
         self._prepare()
-        before = read_progress(job.folder)
         self._cached = cached_requests(job.folder)
-        repeated = max(0, before.cached + before.scored - self._cached) if before else 0
         self._reader = ProgressReader(self._cached)
         ended = self._run()
         failure = self._judge(ended)
-        counts = {"scored": self._reader.progress.scored, "reused": self._cached}
+        self._scored = max(0, cached_requests(job.folder) - self._cached)
         status = "failed" if failure else "finished"
         if ended.cause == "stopped":
             status, failure = "stopped", None
         with contextlib.suppress(OSError):
-            append_attempt(job.folder, self._record(status, failure, ended, repeated))
+            append_attempt(job.folder, self._record(status, failure, ended))
         if status == "finished":
             self._publish(ended)
         return Outcome(
@@ -173,8 +169,8 @@ class _Attempt:
             transient=bool(failure and failure.transient),
             tail=ended.tail if failure else (),
             seconds=ended.seconds,
-            repeated=repeated,
-            **counts,
+            scored=self._scored,
+            reused=self._cached,
         )
 
     def _prepare(self) -> None:
@@ -256,9 +252,7 @@ class _Attempt:
             return Failure(f"{failure.reason}; {self._log.complaint}", failure.transient)
         return failure
 
-    def _record(
-        self, status: str, failure: Failure | None, ended: Ended, repeated: int
-    ) -> dict[str, Any]:
+    def _record(self, status: str, failure: Failure | None, ended: Ended) -> dict[str, Any]:
         return {
             "began": self._began,
             "seconds": round(ended.seconds, 3),
@@ -267,9 +261,8 @@ class _Attempt:
             "exit": ended.status,
             **(asdict(failure) if failure else {}),
             "tail": list(ended.tail) if failure else [],
-            "scored": self._reader.progress.scored,
+            "scored": self._scored,
             "reused": self._cached,
-            "repeated": repeated,
         }
 
     def _publish(self, ended: Ended) -> None:

@@ -10,7 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 # tqdm: "Running loglikelihood requests:  25%|██▌  | 30/120 [00:00<00:00, 156.88it/s]"
-_BAR = re.compile(r"^(?P<label>.*?)\s*\d+%\|.*\|\s*(?P<done>\d+)/(?P<total>\d+) \[")
+_BAR = re.compile(
+    r"^(?P<label>.*?)\s*\d+%\|.*\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<times>[^\]]*)"
+)
 _CONTEXTS = re.compile(r"Building contexts for (\S+) on rank")
 
 FILE = "progress.json"
@@ -20,17 +22,17 @@ FILE = "progress.json"
 class Progress:
     """The state of a running run.
 
-    lm-eval pools the requests of all tasks and scores them by length, so questions finish in no
-    order; `questions` is their number, of which the same share is done on average.
+    lm-eval pools the requests of all tasks and scores them by length. Where its progress bar counts
+    requests, questions finish in no order; of `questions` the same share is done on average.
 
     Attributes
     ----------
     phase : str
         What the run does now.
     done, total : int
-        Requests scored, and to be scored, under the progress bar that is shown now.
-    scored : int
-        Requests scored by this attempt, under all its bars.
+        How much is scored, and is to be scored, under the progress bar that is shown now.
+    unit : str
+        What `done` and `total` count: requests or questions.
     cached : int
         Requests that earlier attempts had scored.
     questions : int
@@ -42,7 +44,7 @@ class Progress:
     phase: str = "starting"
     done: int = 0
     total: int = 0
-    scored: int = 0
+    unit: str = "requests"
     cached: int = 0
     questions: int = 0
     began: float = 0.0
@@ -50,13 +52,13 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Requests per second since scoring began."""
+        """Requests or questions per second since scoring began."""
         seconds = self.updated - self.began
         return self.done / seconds if self.began and seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Expected seconds until all requests are scored, if a rate is known."""
+        """Expected seconds until all is scored, if a rate is known."""
         return (self.total - self.done) / self.rate if self.rate else None
 
 
@@ -74,10 +76,11 @@ class ProgressReader:
         if match := _CONTEXTS.search(line):
             progress.phase, self._building = f"preparing {match[1]}", True
         elif match := _BAR.search(line):
-            self._bar(match["label"].rstrip(":"), int(match["done"]), int(match["total"]))
+            self._bar(match)
 
-    def _bar(self, label: str, done: int, total: int) -> None:
+    def _bar(self, match: re.Match[str]) -> None:
         progress = self.progress
+        label, done, total = match["label"].rstrip(":"), int(match["done"]), int(match["total"])
         if not label and self._building:
             # The bar of "Building contexts" has no label and counts a task's questions.
             if done == total:
@@ -86,8 +89,8 @@ class ProgressReader:
         elif label.startswith(("Running", "Scoring")):
             if progress.phase != "scoring" or total != progress.total or done < progress.done:
                 progress.began, progress.done = progress.updated, 0
-            progress.scored += done - progress.done
             progress.phase, progress.done, progress.total = "scoring", done, total
+            progress.unit = "questions" if "question" in match["times"] else "requests"
 
 
 def write_progress(progress: Progress, folder: Path) -> None:

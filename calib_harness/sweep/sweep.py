@@ -203,7 +203,7 @@ def _print_summary(summary: Summary, console: Console) -> None:
         console,
         f"this time: {', '.join(parts)}; {summary.attempts} processes, "
         f"{duration(summary.seconds)} inside them{overhead}; {summary.scored:,} requests scored, "
-        f"{summary.reused:,} taken from earlier attempts, {summary.repeated:,} scored twice",
+        f"{summary.reused:,} taken from earlier attempts",
     )
 
 

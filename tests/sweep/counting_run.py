@@ -1,4 +1,4 @@
-"""`calib-harness run` that notes every request as its score is written to the cache.
+"""`calib-harness run` that notes every request as its score is handed to the cache.
 
 COUNTER names the file of notes. If the file KILL_AT exists, its number says after how many
 requests the process is killed; the file is removed first, so this happens once.
@@ -13,28 +13,34 @@ from lm_eval.api import model
 
 from calib_harness.cli import main
 
-add_partial = model.CacheHook.add_partial
-kill_at = Path(os.environ["KILL_AT"])
-limit = 0
-if kill_at.exists():
-    limit = int(kill_at.read_text())
-    kill_at.unlink()
-scored = 0
 
+def note_requests(notes: Path, limit: int) -> None:
+    """Have the cache hook write into `notes`, and kill this process after `limit` requests."""
+    add_partial = model.CacheHook.add_partial
+    scored = 0
 
-def noting(self, attr, req, res):
-    global scored
-    add_partial(self, attr, req, res)
-    with open(os.environ["COUNTER"], "a") as notes:
+    def noting(self, attr, req, res):
+        nonlocal scored
+        add_partial(self, attr, req, res)
         run = Path(self.dbdict.filename).parent.name
-        notes.write(f"{run} {model.hash_args(attr, req)}\n")
-    scored += 1
-    if scored == limit:
-        self.dbdict.commit()  # what is queued for the database would die with the process
-        os.kill(os.getpid(), signal.SIGKILL)
+        with notes.open("a") as stream:
+            stream.write(f"{run} {model.hash_args(attr, req)}\n")
+        scored += 1
+        if scored == limit:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    model.CacheHook.add_partial = noting
+
+
+def take_order(path: Path) -> int:
+    if not path.exists():
+        return 0
+    limit = int(path.read_text())
+    path.unlink()
+    return limit
 
 
 if __name__ == "__main__":
-    model.CacheHook.add_partial = noting
+    note_requests(Path(os.environ["COUNTER"]), take_order(Path(os.environ["KILL_AT"])))
     sys.argv = ["calib-harness", "run", *sys.argv[1:]]
     main()

