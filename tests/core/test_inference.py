@@ -117,6 +117,12 @@ def test_undefined_resamples_are_left_out() -> None:
     assert np.isnan(dataclasses.astuple(none_wrong)).all()
 
 
+def test_only_resamples_with_an_impossible_gold_have_infinite_loss() -> None:
+    probs, counts = [[1.0, 0.0], [0.5, 0.5]], [[1, 1], [0, 2], [2, 0]]
+    losses = METRICS["nll"].resampled(probs, [1, 0], counts)
+    assert losses.tolist() == [math.inf, math.log(2), math.inf]
+
+
 def test_infinite_value_has_no_standard_error() -> None:
     probs = [[1.0, 0.0], [0.5, 0.5]]
     estimate = ch.bootstrap(["nll"], probs, [1, 0], n_resamples=50, rng=0)["nll"]

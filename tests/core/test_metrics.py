@@ -72,7 +72,7 @@ def test_smece_equals_the_stepwise_reference(data: Any) -> None:
 def test_smece_equals_the_stepwise_reference_at_narrow_widths() -> None:
     # Small errors take widths below 0.01, where grid and mesh grow with 1 / width; even and
     # odd grids treat the middle of the kernel differently.
-    for confidence in (0.999, 0.9965, 0.994, 0.98):
+    for confidence in (0.9995, 0.999, 0.9965, 0.994, 0.98):
         probs = np.tile([confidence, 1 - confidence], (20, 1))
         gold = np.zeros(20, dtype=int)
         assert ch.smece(probs, gold) == close(naive.smece(probs, gold.tolist()))
