@@ -29,6 +29,8 @@ class _UniqueKeyLoader(SafeLoader):
         """Return the mapping of `node`, raising ConstructorError for a repeated key."""
         seen = set()
         for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # <<: what it brings may be overridden
+                continue
             key = self.construct_object(key_node, deep=True)
             if isinstance(key, str) and key in seen:
                 raise yaml.constructor.ConstructorError(

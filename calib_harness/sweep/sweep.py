@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.display import ConsoleDisplay, duration
@@ -108,15 +108,26 @@ def show_status(
 
 def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> None:
     """Print a table of runs and how many there are of each state."""
+    # A sweep is usually one set of tasks for all models: then it is told once, below.
+    common = len({run.tasks for run in plan.runs}) == 1
+    headings = ("run", "family", "stage", "state") if common else ("run", "tasks", "state")
     table = Table(box=None, pad_edge=False)
-    for heading in ("run", "family", "stage", "tasks", "state"):
-        table.add_column(heading, overflow="fold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold", no_wrap=heading == "run")
     for state in states:
-        run, style = state.run, _STYLES.get(state.status, "default")
         told = f"{state.status}: {state.detail}" if state.detail else state.status
-        cells = (run.name, run.family or "-", run.stage or "-", " ".join(run.tasks), told)
-        table.add_row(*(escape(cell) for cell in cells[:-1]), f"[{style}]{escape(told)}[/]")
+        cells = {
+            "run": state.run.name,
+            "family": state.run.family or "-",
+            "stage": state.run.stage or "-",
+            "tasks": " ".join(state.run.tasks),
+            "state": told,
+        }
+        style = _STYLES.get(state.status, "default")
+        table.add_row(*(Text(cells[heading]) for heading in headings[:-1]), Text(told, style=style))
     console.print(table)
+    if common:
+        _say(console, f"tasks of every run: {', '.join(plan.runs[0].tasks)}")
     for run in plan.runs:
         if run.trust_remote_code:
             _say(console, f"note: trust_remote_code is on for {run.model}: its code will run")

@@ -1,0 +1,76 @@
+"""The specs under examples/sweeps: all can be planned, the toy world's is carried out."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from calib_harness.sweep.plan import make_plan
+from calib_harness.sweep.sweep import run_sweep
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "sweeps"
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("paper.yaml", 14), ("checkpoints.yaml", 10), ("toy_world.yaml", 3)]
+)
+def test_example_can_be_planned(name, runs):
+    plan = make_plan(EXAMPLES / name)
+    assert len(plan.runs) == runs
+    assert not plan.notes
+
+
+def test_every_family_of_the_paper_has_a_base_and_an_aligned_model():
+    plan = make_plan(EXAMPLES / "paper.yaml")
+    families = {run.family for run in plan.runs}
+    assert len(families) == 7
+    for family in families:
+        stages = [run.stage for run in plan.runs if run.family == family]
+        assert stages == ["base", "aligned"]
+
+
+def tables(output: Path) -> dict[str, list[dict[str, str]]]:
+    """Return a sweep's tables without the columns that say when and where."""
+    found = {}
+    for path in (output / "tables").glob("*.csv"):
+        rows = csv.DictReader(path.read_text().splitlines())
+        found[path.name] = [
+            {key: value for key, value in row.items() if key not in ("date", "source")}
+            for row in rows
+        ]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_toy_world_gives_the_same_tables_on_both_executors(tmp_path, monkeypatch):
+    pytest.importorskip("ray", reason="Ray is an optional extra")
+    monkeypatch.setenv("CALIB_HARNESS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    console = Console(width=200)
+    for executor in ("local", "ray"):
+        output = tmp_path / executor
+        status = run_sweep(
+            EXAMPLES / "toy_world.yaml",
+            executor=executor,
+            workers=2,
+            output=str(output),
+            console=console,
+        )
+        assert status == 0
+    local, ray = tables(tmp_path / "local"), tables(tmp_path / "ray")
+    assert local == ray
+    assert {"metrics.csv", "changes.csv", "chain_values.csv"} <= local.keys()
+    # What the toy world is for: alignment leaves the model more certain than it is right.
+    rows = {
+        row["stage"]: float(row["overconfidence"])
+        for row in local["metrics.csv"]
+        if row["method"] == "choice"
+    }
+    assert rows["base"] < rows["step-20"] < rows["aligned"]
