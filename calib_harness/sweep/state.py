@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +79,20 @@ def _unfinished(run: Run, work: Path) -> RunState:
     if attempts and attempts[-1].get("status") == "failed":
         return RunState(run, "failed", f"{attempts[-1].get('reason', 'unknown')}; {cached}")
     return RunState(run, "interrupted", cached)
+
+
+def mixed_versions(plan: Plan, states: Sequence[RunState]) -> dict[str, list[str]]:
+    """Return the packages of which finished runs saw more than one version, with the versions."""
+    store = open_store(plan.output)
+    seen: dict[str, set[str]] = defaultdict(set)
+    for state in states:
+        if state.status == "finished":
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                for package, version in json.loads(
+                    store.read(state.run.name, "versions.json")
+                ).items():
+                    seen[package].add(str(version))
+    return {package: sorted(found) for package, found in sorted(seen.items()) if len(found) > 1}
 
 
 def counts(states: Sequence[RunState]) -> str:

@@ -21,7 +21,13 @@ from calib_harness.sweep.drive import Retries, Summary, drive
 from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
 from calib_harness.sweep.plan import Plan, make_plan
-from calib_harness.sweep.state import RunState, counts, run_states, work_folder
+from calib_harness.sweep.state import (
+    RunState,
+    counts,
+    mixed_versions,
+    run_states,
+    work_folder,
+)
 
 if TYPE_CHECKING:
     from calib_harness.sweep.executors.local import LocalExecutor
@@ -238,6 +244,8 @@ def _write_tables(plan: Plan, console: Console) -> None:
     if files:
         where = files[0].rpartition("/")[0]
         names = ", ".join(file.rpartition("/")[2] for file in files)
+        for package, versions in mixed_versions(plan, states).items():
+            _say(console, f"note: these runs saw several versions of {package}: {versions}")
         _say(console, f"tables of {finished} of {len(states)} runs in {where}: {names}")
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import time
 
 import pytest
+from rich.console import Console
 
 from calib_harness.errors import UserError
+from calib_harness.sweep.sweep import show_status
 
 
 def test_sweep_carries_out_every_run_and_keeps_what_led_to_it(sweep):
@@ -123,3 +126,39 @@ def test_more_gpus_than_the_machine_has_is_said_before_anything_starts(sweep):
     sweep.spec["models"][0]["resources"] = {"gpus": 2}
     with pytest.raises(UserError, match="expected at most 0"):
         sweep.run()
+
+
+def test_runs_made_with_other_versions_are_noted(sweep):
+    sweep.run()
+    [path] = (sweep.output / "runs").glob("first-*/versions.json")
+    other = json.loads(path.read_text()) | {"torch": "0.0.0"}
+    text = json.dumps(other, indent=1)
+    manifest = path.with_name("manifest.json")
+    listed = json.loads(manifest.read_text())
+    listed["files"]["versions.json"][0] = len(text)
+    path.write_text(text)
+    manifest.write_text(json.dumps(listed))
+    _, told = sweep.run()
+    assert "note: these runs saw several versions of torch: ['0.0.0', " in told
+
+
+def test_status_tells_from_elsewhere_what_is_running_and_what_failed(sweep):
+    def status() -> str:
+        with open(os.devnull, "w") as nowhere:
+            console = Console(width=200, record=True, file=nowhere)
+            show_status(sweep.path, console=console)
+        return console.export_text()
+
+    assert "3 runs: 3 waiting" in status()
+    sweep.spec["execution"] = {"retries": 0}
+    sweep.order("first", "kill", at=5)
+    sweep.order("second", "slow", at=0)
+    process = sweep.start()
+    deadline = time.monotonic() + 20
+    while "requests, about" not in (told := status()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.communicate()
+    assert "failed: killed (SIGKILL" in told
+    assert "5 requests scored so far" in told
+    assert "running: " in told
+    assert "2 finished, 1 failed" in status()
