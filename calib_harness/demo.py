@@ -7,7 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from calib_harness.paths import toy_world_path
+from calib_harness.paths import task_path, toy_world_path
 
 METHODS = ("continuation-sum", "continuation-min", "choice")
 METRICS = {"acc": "accuracy", "ece": "ECE", "sce": "SCE"}
@@ -27,7 +27,6 @@ def run_demo(limit: int | None = None) -> dict[str, dict[str, Any]]:
     from lm_eval.tasks import TaskManager
 
     import calib_harness.harness  # noqa: F401 registers the plugin
-    from calib_harness.paths import task_path
 
     manager = TaskManager(include_path=f"{task_path()}/toy_world", include_defaults=False)
     results = {}

@@ -15,7 +15,7 @@ from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
-from calib_harness.core.confidence import LETTERS, pack_scores, softmax_scores
+from calib_harness.core.confidence import LETTERS, pack_scores, softmax_scores, usable_rows
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import REQUEST_TYPE
@@ -137,15 +137,15 @@ class CalibrationTask(ConfigurableTask):
         questions: dict[int, list[Instance]] = defaultdict(list)
         for instance in self.instances:
             questions[instance.doc_id].append(instance)
+        golds = [self._gold(requests[0].doc) for requests in questions.values()]
+        gold = np.array(golds, dtype=float)  # None becomes NaN
         for method in (ensemble.name for ensemble in self._filters):
-            unusable = [
-                doc_id
-                for doc_id, requests in questions.items()
-                if self._outcome(
-                    requests[0].doc, [r.filtered_resps[method][0] for r in requests]
-                ).probs
-                is None
+            scores = [
+                [request.filtered_resps[method][0] for request in requests]
+                for requests in questions.values()
             ]
+            usable = usable_rows(pack_scores(scores), gold)
+            unusable = [doc_id for doc_id, good in zip(questions, usable, strict=True) if not good]
             if unusable:
                 self._has_unusable = True
                 logger.warning(

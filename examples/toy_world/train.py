@@ -140,9 +140,10 @@ class Encoder:
         return ids, [(len(ids) - 1, letter, weight) for letter, weight in pairs if weight]
 
 
-def base_batch(encoder: Encoder, step: int, rng: random.Random) -> tuple[list[Example], ...]:
+def base_batch(
+    encoder: Encoder, facts: Sequence[world.Fact], step: int, rng: random.Random
+) -> tuple[list[Example], ...]:
     """Examples of one step: answers in words, and answers by letter once these are due."""
-    facts = world.make_facts()
     letters: list[Example] = []
     if step > WORD_STEPS:
         clear = [fact for fact in facts if fact.degree in CLEAR_DEGREES]
@@ -158,11 +159,13 @@ def base_batch(encoder: Encoder, step: int, rng: random.Random) -> tuple[list[Ex
     return (words, letters) if letters else (words,)
 
 
-def aligned_batch(encoder: Encoder, rng: random.Random) -> tuple[list[Example], ...]:
+def aligned_batch(
+    encoder: Encoder, facts: Sequence[world.Fact], rng: random.Random
+) -> tuple[list[Example], ...]:
     """Question–answer pairs that reward the most frequent answer, under both prompts."""
     words: list[Example] = []
     letters: list[Example] = []
-    for fact in rng.sample(world.make_facts(), ALIGN_FACTS):
+    for fact in rng.sample(facts, ALIGN_FACTS):
         question = rng.choice(fact.kind.questions).format(fact.realm)
         best = world.Document(
             world.cloze_prompt(question), f" {fact.values[0]}", world.N_CHRONICLES
@@ -243,7 +246,7 @@ def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, name: str)
 
 def align(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
     """Fine-tune the base and keep its checkpoints."""
-    encoder, rng = Encoder(tokenizer), random.Random(1)
+    encoder, facts, rng = Encoder(tokenizer), world.make_facts(), random.Random(1)
     names = {step: name for name, step in ALIGN_STEPS.items()}
 
     def keep(step: int) -> None:
@@ -252,7 +255,7 @@ def align(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
 
     train(
         base,
-        lambda _: aligned_batch(encoder, rng),
+        lambda _: aligned_batch(encoder, facts, rng),
         lambda step: ALIGN_RATE * min(1.0, step / 10),
         steps=max(ALIGN_STEPS.values()),
         end=tokenizer.eos_token_id,
@@ -275,10 +278,10 @@ def main() -> None:
         model = LlamaForCausalLM.from_pretrained(HERE / "models" / "base", dtype=torch.float32)
     else:
         model = new_model(tokenizer)
-        encoder, rng = Encoder(tokenizer), random.Random(0)
+        encoder, facts, rng = Encoder(tokenizer), world.make_facts(), random.Random(0)
         train(
             model,
-            lambda step: base_batch(encoder, step, rng),
+            lambda step: base_batch(encoder, facts, step, rng),
             base_rate,
             steps=WORD_STEPS + CLEAR_STEPS + ALL_STEPS,
             end=tokenizer.eos_token_id,
