@@ -20,7 +20,13 @@ from calib_harness.core.checks import (
 )
 from calib_harness.core.metrics import Metric, metrics_named
 from calib_harness.core.options import check_options
-from calib_harness.core.resampling import block_sizes, resample_counts
+from calib_harness.core.resampling import (
+    block_sizes,
+    reflect,
+    resample_counts,
+    resampled_values,
+    spread_of,
+)
 
 __all__ = [
     "DEFAULT_N_RESAMPLES",
@@ -140,12 +146,12 @@ def bootstrap(
     metrics = metrics_named(names)
     statistics = _prepare(metrics, probs, gold, options)
     n = len(np.asarray(probs))
-    draws = _resampled(statistics, n, n_resamples, rng)
+    draws = resampled_values(statistics, n, n_resamples, rng)
     result = {}
     for metric in metrics:
         value = point_value(statistics[metric.name], n)
-        reflected = _reflected(value, draws[metric.name])
-        result[metric.name] = Estimate(value, *_spread(reflected, level, metric.bounds))
+        reflected = reflect(value, draws[metric.name])
+        result[metric.name] = Estimate(value, *spread_of(reflected, level, metric.bounds))
     return result
 
 
@@ -214,15 +220,15 @@ def paired_bootstrap(
     base = _prepare(metrics, probs_base, gold, options)
     aligned = _prepare(metrics, probs_aligned, gold, options)
     changes = {name: _difference(aligned[name], base[name]) for name in base}
-    draws = _resampled(changes, n, n_resamples, rng)
+    draws = resampled_values(changes, n, n_resamples, rng)
     result = {}
     for metric in metrics:
         first = point_value(base[metric.name], n)
         second = point_value(aligned[metric.name], n)
         change = float(_minus(np.float64(second), np.float64(first)))
         span = metric.bounds[1] - metric.bounds[0]
-        reflected = _reflected(change, draws[metric.name])
-        spread = _spread(reflected, level, (-span, span))
+        reflected = reflect(change, draws[metric.name])
+        spread = spread_of(reflected, level, (-span, span))
         p_value = _two_sided(reflected)
         result[metric.name] = PairedChange(first, second, change, *spread, p_value=p_value)
     return result
@@ -286,7 +292,7 @@ def calibrated_null(
     draws = np.concatenate(blocks)
     known = draws[np.isfinite(draws)]
     return Null(
-        float(np.mean(known)) if known.size else np.nan, *_spread(known, level, chosen.bounds)
+        float(np.mean(known)) if known.size else np.nan, *spread_of(known, level, chosen.bounds)
     )
 
 
@@ -325,16 +331,6 @@ def _prepare(
     }
 
 
-def _resampled(
-    statistics: dict[str, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
-) -> dict[str, FloatArray]:
-    blocks: dict[str, list[FloatArray]] = {name: [] for name in statistics}
-    for counts in resample_counts(n, n_resamples, rng):
-        for name, statistic in statistics.items():
-            blocks[name].append(statistic(counts))
-    return {name: np.concatenate(parts) for name, parts in blocks.items()}
-
-
 def _difference(aligned: Statistic, base: Statistic) -> Statistic:
     return lambda counts: _minus(aligned(counts), base(counts))
 
@@ -342,22 +338,6 @@ def _difference(aligned: Statistic, base: Statistic) -> Statistic:
 def _minus(left: Any, right: Any) -> Any:
     with np.errstate(invalid="ignore"):  # inf - inf is undefined, and counted as such
         return left - right
-
-
-def _reflected(value: float, draws: FloatArray) -> FloatArray:
-    """Return the resampled values mirrored at the value itself, where they are defined."""
-    return 2 * value - draws[np.isfinite(draws)] if np.isfinite(value) else np.empty(0)
-
-
-def _spread(
-    draws: FloatArray, level: float, bounds: tuple[float, float]
-) -> tuple[float, float, float]:
-    """Return standard deviation and central interval of the draws, the latter cut at bounds."""
-    if draws.size < 2:
-        return np.nan, np.nan, np.nan
-    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
-    low, high = np.clip(ends, *bounds)
-    return float(np.std(draws, ddof=1)), float(low), float(high)
 
 
 def _two_sided(draws: FloatArray) -> float:

@@ -1,4 +1,4 @@
-"""How often each resample holds each question, in blocks that bound memory."""
+"""Resamples of questions, in blocks that bound memory, and what is read off their values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from calib_harness.core.binned import Statistic
 from calib_harness.core.checks import FloatArray, IntArray
 
 CELLS_AT_ONCE = 1_000_000  # cells of an (R, n) table of float64 held at a time: 8 MB
@@ -63,3 +64,30 @@ def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
     for row in counts:
         row[:] = _draw(n, generator)
     return counts
+
+
+def resampled_values(
+    statistics: dict[str, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
+) -> dict[str, FloatArray]:
+    """Return the (R,) values of each statistic of n questions; all share the resamples."""
+    blocks: dict[str, list[FloatArray]] = {name: [] for name in statistics}
+    for counts in resample_counts(n, n_resamples, rng):
+        for name, statistic in statistics.items():
+            blocks[name].append(statistic(counts))
+    return {name: np.concatenate(parts) for name, parts in blocks.items()}
+
+
+def reflect(value: float, draws: FloatArray) -> FloatArray:
+    """Return the resampled values mirrored at the value itself, where they are defined."""
+    return 2 * value - draws[np.isfinite(draws)] if np.isfinite(value) else np.empty(0)
+
+
+def spread_of(
+    draws: FloatArray, level: float, bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Return standard deviation and central interval of the draws, the latter cut at bounds."""
+    if draws.size < 2:
+        return np.nan, np.nan, np.nan
+    ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.clip(ends, *bounds)
+    return float(np.std(draws, ddof=1)), float(low), float(high)
