@@ -57,8 +57,29 @@ METHODS: dict[str, Method] = {
 }
 
 
-#: The letters of a choice prompt, in the order of the choices: 2 to 10 of them.
-LETTERS = tuple("ABCDEFGHIJ")
+#: The letters of a choice prompt, in the order of the choices.
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+_AROUND_LETTERS = " \n().:[]"
+
+
+def is_lettered(choices: Sequence[str]) -> bool:
+    """Whether the choices are the letters A, B, C, … in order, so that the prompt is a choice one.
+
+    Tasks and logs write them with what stands around them in the prompt: ``" A"``, ``"(A)"``,
+    ``"A."``, ``"[a]"`` count.
+
+    Parameters
+    ----------
+    choices : sequence of str
+        What is scored, delimiter included or not.
+
+    Examples
+    --------
+    >>> is_lettered([" A", " B", " C"]), is_lettered(["(A)", "(B)"]), is_lettered(["B", "A"])
+    (True, True, False)
+    """
+    letters = tuple(choice.strip(_AROUND_LETTERS).upper() for choice in choices)
+    return bool(letters) and letters == LETTERS[: len(letters)]
 
 
 def choice_score(

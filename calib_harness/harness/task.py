@@ -15,7 +15,7 @@ from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
-from calib_harness.core.confidence import LETTERS, pack_scores, softmax_scores, usable_rows
+from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scores, usable_rows
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import REQUEST_TYPE
@@ -32,16 +32,16 @@ from calib_harness.harness.options import (
 
 logger = logging.getLogger(__name__)
 
-MAX_CHOICES = len(LETTERS)
+MAX_CHOICES = 10
 
 
 class CalibrationTask(ConfigurableTask):
     """A standard multiple-choice task whose filters are confidence methods.
 
     Used from a YAML as ``class: !function calib_harness.CalibrationTask``. Where the YAML names
-    no filters it gets `choice` if its choices are the letters A, B, …, and `continuation-sum`
-    and `continuation-min` otherwise; where it names no metrics it gets `acc`, `ece`, `sce`,
-    `brier_score` and `nll`, and `choice_mass` for lettered choices.
+    no filters it gets `choice` if its choices are letters (`is_lettered`: A, B, … or (A), (B),
+    …), and `continuation-sum` and `continuation-min` otherwise; where it names no metrics it
+    gets `acc`, `ece`, `sce`, `brier_score` and `nll`, and `choice_mass` for lettered choices.
 
     Its `metadata` may hold `n_bins`, `binning` and `fewshot_by`, the name of a column: shots
     are then taken from documents that agree with the question in it.
@@ -69,7 +69,7 @@ class CalibrationTask(ConfigurableTask):
                 f"{name}: the gold of a calibration task is one choice, but doc_to_target gives "
                 "a list; name one right choice, or leave such questions out with process_docs"
             )
-        self.is_choice_prompt = _are_letters(self.doc_to_choice(self.eval_docs[0]))
+        self.is_choice_prompt = is_lettered(self.doc_to_choice(self.eval_docs[0]))
         self._set_metrics(specs or self._default_specs())
         self._set_filters(filter_list or self._default_filter_list())
         self._shots_of = self._shots_by(self._metadata("fewshot_by"))
@@ -270,10 +270,6 @@ def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:
             f"{name}: a calibration task computes its results from the choices' scores; remove "
             "`process_results` from the YAML"
         )
-
-
-def _are_letters(choices: Sequence[str]) -> bool:
-    return [choice.strip() for choice in choices] == list(LETTERS[: len(choices)])
 
 
 def _accuracy(outcome: Outcome, scores: Sequence[float | None]) -> float:

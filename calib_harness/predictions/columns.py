@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from calib_harness.core.confidence import METHODS
+from calib_harness.core.confidence import METHODS, is_lettered
 from calib_harness.predictions.lines import (
     Choices,
     EntryError,
@@ -25,7 +25,6 @@ from calib_harness.predictions.table import Floats, Ints
 
 logger = logging.getLogger(__name__)
 
-_LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _UNKNOWN = -1  # tokens of a continuation, where the log does not hold them
 _PLAIN_FILTERS = (None, "none", "continuation-sum", "choice")
 
@@ -119,10 +118,9 @@ class Columns:
             self.n_same_continuation += 1
 
     def _is_lettered(self, continuations: tuple[str, ...]) -> bool:
-        """Whether the continuations are A, B, C, … (``(A)`` and ``A.`` count)."""
+        """Remember the answer: a log repeats the same few tuples of letters."""
         if continuations not in self._lettered:
-            letters = tuple(text.strip(" \n().:[]").upper() for text in continuations)
-            self._lettered[continuations] = letters == _LETTERS[: len(letters)]
+            self._lettered[continuations] = is_lettered(continuations)
         return self._lettered[continuations]
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib_harness import METHODS, choice_score, pack_scores, softmax_scores, top_label, usable_rows
+from calib_harness.core.confidence import is_lettered
 
 NAN, INF = math.nan, math.inf
 
@@ -118,3 +119,25 @@ def test_top_label_takes_the_first_of_equal_probabilities_among_present_choices(
     confidence, prediction = top_label([[NAN, 0.4, 0.4, 0.2], [0.1, 0.2, 0.7, NAN]])
     assert confidence.tolist() == [0.4, 0.7]
     assert prediction.tolist() == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("choices", "expected"),
+    [
+        (["A", "B"], True),
+        ([" A", " B", " C", " D"], True),
+        (["(A)", "(B)", "(C)"], True),
+        (["A.", "B.", "C."], True),
+        (["[a]", "[b]"], True),
+        ([f"({letter})" for letter in "ABCDEFGHIJK"], True),  # eleven, as in BIG-Bench Hard
+        (["B", "A"], False),
+        (["B", "C", "D"], False),
+        (["A", "C"], False),
+        (["A cat", "B"], False),
+        (["1", "2"], False),
+        (["", ""], False),
+        ([], False),
+    ],
+)
+def test_letters_are_told_from_texts(choices: list[str], expected: bool) -> None:
+    assert is_lettered(choices) is expected

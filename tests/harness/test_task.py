@@ -135,6 +135,16 @@ def test_every_method_can_be_named_in_a_filter_list_and_gives_its_definition(mak
         assert [pair[0] for pair in sample["filtered_resps"]] == pytest.approx(expected)
 
 
+def test_letters_in_brackets_are_a_choice_prompt_as_they_are_to_who_reads_the_log(
+    make_lm, evaluate
+):
+    lettered = "{{ ['(A)', '(B)', '(C)', '(D)', '(E)'][:choices | length] }}"
+    yaml = CLOZE.replace("doc_to_choice: choices", f'doc_to_choice: "{lettered}"')
+    samples = evaluate(make_lm(), yaml)["samples"]["toy"]
+    assert {sample["filter"] for sample in samples} == {"choice"}
+    assert samples[0]["arguments"][1][1] == " (B)"
+
+
 def test_shots_come_from_the_questions_own_group(make_lm, evaluate):
     yaml = CLOZE.replace("version: 1.0", "fewshot_by: subject") + (
         "fewshot_split: shots\nfewshot_config: {sampler: first_n}\n"
