@@ -18,7 +18,22 @@ import pandas as pd
 from calib_harness import rank_agreement
 from calib_harness.comparison import ratio_ranks
 
+ROUNDING = 0.00005  # half a unit of the last published decimal of a ratio
 DEFAULT = Path(__file__).parents[1].parent / "shared" / "published" / "changes.csv"
+
+
+def within_rounding(changes: pd.DataFrame) -> pd.Series:
+    """Whether each published rank is one that the ratios could have had before rounding."""
+
+    def possible(group: pd.DataFrame) -> pd.Series:
+        ratio = group["change_ratio"].to_numpy()
+        surely_larger = ratio[None, :] > ratio[:, None] + 2 * ROUNDING + 1e-12
+        maybe_larger = ratio[None, :] >= ratio[:, None] - 2 * ROUNDING - 1e-12
+        least, most = 1 + surely_larger.sum(axis=1), maybe_larger.sum(axis=1)
+        return group["ratio_rank"].between(least, most)
+
+    groups = changes.groupby(["task", "method", "metric"], group_keys=False)
+    return groups[["change_ratio", "ratio_rank"]].apply(possible).reindex(changes.index)
 
 
 def main(path: Path) -> None:
@@ -33,6 +48,11 @@ def main(path: Path) -> None:
             f"rank {row['ratio_rank']}, here {ranks[index]:.0f} "
             f"(ratio {row['change_ratio']}, tied at four decimals)"
         )
+    possible = within_rounding(changes)
+    print(
+        f"{possible.sum()} of {len(changes)} are ranks that the ratios could have had before they "
+        "were rounded to four decimals."
+    )
     agreement = rank_agreement(changes, unit="model")
     print("\nAgreement of the tasks on the order of the models (1 = the same on all):\n")
     shown = agreement.rename(columns={"n_pairs": "n_models"}).drop(columns="n_dropped")
