@@ -77,6 +77,12 @@ if TYPE_CHECKING:
         iter_predictions,
         load_predictions,
     )
+    from calib_harness.report.reliability import (
+        Reliability,
+        classwise_reliability,
+        reliability,
+        reliability_of_pairs,
+    )
     from calib_harness.summary import metrics_frame, wide_frame
 
 __version__ = "0.1.0"
@@ -102,6 +108,9 @@ _PUBLIC = {
     "calib_harness.harness": "CalibrationTask",
     "calib_harness.paths": "task_path",
     "calib_harness.predictions": "Header Predictions iter_predictions load_predictions",
+    "calib_harness.report.reliability": (
+        "Reliability classwise_reliability reliability reliability_of_pairs"
+    ),
     "calib_harness.summary": "metrics_frame wide_frame",
 }
 _LAZY = {name: module for module, names in _PUBLIC.items() for name in names.split()}
@@ -119,6 +128,7 @@ __all__ = [
     "Null",
     "PairedChange",
     "Predictions",
+    "Reliability",
     "UserError",
     "accuracy",
     "ace",
@@ -132,6 +142,7 @@ __all__ = [
     "calibration_error",
     "choice_mass",
     "choice_score",
+    "classwise_reliability",
     "compare",
     "compare_chain",
     "cross_fit_temperature",
@@ -153,6 +164,8 @@ __all__ = [
     "pack_scores",
     "paired_bootstrap",
     "rank_agreement",
+    "reliability",
+    "reliability_of_pairs",
     "sce",
     "sce_ova",
     "sign_test",

@@ -17,8 +17,12 @@ ALLOWED = {
     "harness": {"core", "scoring"},
     "comparison": {"core", "predictions", "summary"},
     "summary": {"core", "predictions"},
+    "report": {"core", "predictions", "comparison", "summary"},
     "sweep": {"core", "predictions", "comparison", "summary"},
-    "cli": {"core", "predictions", "scoring", "harness", "comparison", "summary", "sweep", "demo"},
+    "cli": {
+        *("core", "predictions", "scoring", "harness", "comparison", "summary", "report", "sweep"),
+        "demo",
+    },
     "demo": {"core", "predictions", "harness", "summary", "comparison"},
 }
 OPEN = {"errors", "paths"}
@@ -30,6 +34,7 @@ FORBIDDEN = {
     "scoring": {"lm_eval"},
     "comparison": {"torch", "lm_eval", "transformers"},
     "summary": {"torch", "lm_eval", "transformers"},
+    "report": {"torch", "lm_eval", "transformers"},
     "sweep": {"torch", "transformers"},
 }
 

@@ -1,0 +1,122 @@
+"""Intervals of a share: where the truth may lie, and where a calibrated model would come out."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy import fft, special
+
+from calib_harness.core.checks import FloatArray, IntArray, as_floats, check_fraction, same_length
+
+
+def clopper_pearson(
+    hits: npt.ArrayLike, n: npt.ArrayLike, *, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Return the exact interval of a probability of which `hits` of n came true.
+
+    The ends are quantiles of beta distributions (Clopper and Pearson 1934).
+
+    Parameters
+    ----------
+    hits, n : array_like, shape (m,)
+        How often it came true, and in how many trials.
+    level : float
+        Coverage; the true one is at least that.
+
+    Returns
+    -------
+    low, high : ndarray, shape (m,)
+        NaN where n is 0.
+
+    Raises
+    ------
+    ValueError
+        If `hits` is not between 0 and n, or `level` not strictly between 0 and 1.
+
+    Examples
+    --------
+    Never in 3 trials: the upper end p has (1 - p)³ = .025.
+
+    >>> low, high = clopper_pearson([0], [3])
+    >>> low.tolist(), round(float((1 - high[0]) ** 3), 6)
+    ([0.0], 0.025)
+    """
+    tail = (1 - check_fraction("level", level)) / 2
+    k, size = as_floats("hits", hits, ndim=1), as_floats("n", n, ndim=1)
+    same_length(hits=k, n=size)
+    if ((k < 0) | (k > size)).any():
+        raise ValueError(f"hits must lie between 0 and n; got {k.tolist()} of {size.tolist()}.")
+    with np.errstate(invalid="ignore"):
+        low = special.betaincinv(np.maximum(k, 1), size - np.maximum(k, 1) + 1, tail)
+        high = special.betaincinv(np.minimum(k, size - 1) + 1, np.maximum(size - k, 1), 1 - tail)
+    low, high = np.where(k == 0, 0.0, low), np.where(k == size, 1.0, high)
+    none = size == 0
+    return np.where(none, np.nan, low), np.where(none, np.nan, high)
+
+
+def consistency_interval(
+    confidence: npt.ArrayLike, bins: npt.ArrayLike, *, level: float = 0.95
+) -> tuple[FloatArray, FloatArray]:
+    """Return where the accuracy of each bin lies if the confidences come true.
+
+    The consistency bars of Bröcker and Smith (2007) for bins that are given: a_i ~
+    Bernoulli(c_i) independently, so that a bin's number of hits has a Poisson-binomial
+    distribution, computed here exactly by multiplying the generating functions (1 - c_i) +
+    c_i z. The interval runs between its quantiles at (1 - level)/2 and (1 + level)/2; as hits
+    are whole numbers it holds at least `level`.
+
+    Parameters
+    ----------
+    confidence : array_like, shape (n,)
+        Probabilities.
+    bins : array_like of int, shape (n,)
+        The bin of each, numbered from 0 without gaps.
+    level : float
+
+    Returns
+    -------
+    low, high : ndarray, shape (bins,)
+        Shares of a bin's entries.
+
+    Raises
+    ------
+    ValueError
+        If a confidence lies outside [0, 1] or `level` not strictly between 0 and 1.
+
+    Examples
+    --------
+    Two coins: none, one or both with probability 1/4, 1/2, 1/4.
+
+    >>> low, high = consistency_interval([0.5, 0.5, 1.0], [0, 0, 1], level=0.4)
+    >>> low.tolist(), high.tolist()
+    ([0.5, 1.0], [0.5, 1.0])
+    """
+    tail = (1 - check_fraction("level", level)) / 2
+    c = as_floats("confidence", confidence, ndim=1)
+    at = np.asarray(bins, dtype=np.int64)
+    same_length(confidence=c, bins=at)
+    sizes = np.bincount(at)
+    reached = np.cumsum(_hits_distribution(np.clip(c, 0.0, 1.0), at, sizes), axis=1)
+    low, high = ((reached < quantile).sum(axis=1) for quantile in (tail, 1 - tail))
+    return low / sizes, high / sizes
+
+
+def _hits_distribution(confidence: FloatArray, bins: IntArray, sizes: IntArray) -> FloatArray:
+    """Return the probability of each number of hits, shape (bins, at least largest size + 1).
+
+    All bins at once: factors lie in a table padded by factors of 1, which are multiplied in
+    pairs until one polynomial per bin is left.
+    """
+    order = np.argsort(bins, kind="stable")
+    column = np.arange(bins.size) - (np.cumsum(sizes) - sizes)[bins[order]]
+    width = 1 << int(sizes.max() - 1).bit_length()
+    factors = np.zeros((sizes.size, width, 2))
+    factors[:, :, 0] = 1.0
+    factors[bins[order], column] = np.stack([1 - confidence, confidence], axis=1)[order]
+    while factors.shape[1] > 1:
+        length = 2 * factors.shape[2] - 1
+        padded = fft.next_fast_len(length, real=True)
+        spectra = fft.rfft(factors, padded, axis=2)
+        products = fft.irfft(spectra[:, 0::2] * spectra[:, 1::2], padded, axis=2)
+        factors = np.maximum(products[:, :, :length], 0.0)  # rounding goes below 0
+    return factors[:, 0]

@@ -1,0 +1,1 @@
+"""Figures and the page: numbers first, as frozen objects, then drawn."""
