@@ -95,8 +95,9 @@ def metrics_frame(
     Parameters
     ----------
     predictions : iterable of Predictions
-        From ``load_predictions``; an iterator is consumed one at a time, so that memory does
-        not grow with the number of runs (except with `fit_on`).
+        From ``load_predictions``, or a ``PredictionStream``, which holds one log at a time, so
+        that memory does not grow with the number of runs. `fit_on` goes through it twice; an
+        iterator, which can be gone through once only, is then held as a whole.
     metrics, n_bins, binning, n_resamples, seed, recalibrate, fit_on
         See :class:`SummaryOptions`.
     n_jobs : int
@@ -122,7 +123,8 @@ def metrics_frame(
     )
     temperatures = None
     if fit_on is not None:
-        predictions = list(predictions)
+        if isinstance(predictions, Iterator):
+            predictions = list(predictions)
         temperatures = fit_temperatures(predictions, fit_on)
     rows: list[dict[str, Any]] = []
     for part in _in_parallel(predictions, options, temperatures, n_jobs):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +124,32 @@ def test_temperature_of_another_task_is_transferred() -> None:
     assert value(on_b, "ece_recalibrated") == pytest.approx(expected)
     # Nothing is judged on the task it was fitted on.
     assert "ece_recalibrated" not in set(frame.loc[frame["task"] != "b", "metric"])
+
+
+def test_fitting_on_another_task_holds_a_few_runs_at_a_time() -> None:
+    alive: list[int] = []
+
+    class Runs:
+        """Makes each run anew in every pass, as a stream of logs does."""
+
+        made = 0
+
+        def __iter__(self) -> Iterator[Predictions]:
+            known: weakref.WeakSet[Predictions] = weakref.WeakSet()
+            for i in range(12):
+                run = make_run(20, task="a" if i % 2 else "b", model=f"m{i // 2}")
+                known.add(run)
+                self.made += 1
+                yield run
+                del run
+                alive.append(len(known))
+
+    runs = Runs()
+    frame = metrics_frame(runs, metrics=["acc"], fit_on="a", n_resamples=0)
+    assert (len(frame[frame["metric"] == "ece_recalibrated"]), runs.made) == (6, 24)
+    assert max(alive) <= 2
+    once = metrics_frame(iter(runs), metrics=["acc"], fit_on="a", n_resamples=0)
+    pd.testing.assert_frame_equal(once, frame)
 
 
 def test_temperature_is_not_transferred_between_models_or_methods() -> None:

@@ -73,12 +73,12 @@ def metrics(
     """
     show_log()
     from calib_harness.cli.render import choose_format, emit, render, render_data
-    from calib_harness.predictions import iter_predictions
+    from calib_harness.predictions import PredictionStream
     from calib_harness.summary import DEFAULT_METRICS, metrics_frame, wide_frame
 
     chosen = choose_format(form, output)
     frame = metrics_frame(
-        iter_predictions(
+        PredictionStream(
             logs,
             methods=_split(methods),
             tasks=_split(tasks),

@@ -6,6 +6,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -98,21 +99,57 @@ def iter_predictions(
     storage_options: Mapping[str, Any] | None = None,
 ) -> Iterator[Predictions]:
     """Like :func:`load_predictions`, one log in memory at a time."""
-    wanted = check_methods(methods)
-    reader = find_logs(
-        logs, tasks=tasks, all_runs=all_runs, cache=cache, storage_options=storage_options
+    return iter(
+        PredictionStream(
+            logs,
+            methods=methods,
+            tasks=tasks,
+            all_runs=all_runs,
+            cache=cache,
+            storage_options=storage_options,
+        )
     )
-    missing = _Missing(wanted)
-    found = False
-    for contents in reader:
-        missing.note(contents)
-        for predictions in contents.predictions:
-            if wanted is None or predictions.header.method in wanted:
-                found = True
-                yield predictions
-    missing.report()
-    if not found and wanted is not None:
-        raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
+
+
+class PredictionStream:
+    """Predictions that can be gone through again and again, one log in memory at a time.
+
+    Parameters as for :func:`load_predictions`; so are the errors, raised while iterating.
+    """
+
+    def __init__(
+        self,
+        logs: LogsLike,
+        *,
+        methods: Iterable[str] | None = None,
+        tasks: Iterable[str] | None = None,
+        all_runs: bool = False,
+        cache: CacheLike = None,
+        storage_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._wanted = check_methods(methods)
+        self._find = partial(
+            find_logs,
+            logs,
+            tasks=tasks,
+            all_runs=all_runs,
+            cache=cache,
+            storage_options=storage_options,
+        )
+
+    def __iter__(self) -> Iterator[Predictions]:
+        missing = _Missing(self._wanted)
+        found = False
+        for contents in self._find():
+            missing.note(contents)
+            for predictions in contents.predictions:
+                if self._wanted is None or predictions.header.method in self._wanted:
+                    found = True
+                    yield predictions
+        missing.report()
+        if not found and self._wanted is not None:
+            named = ", ".join(self._wanted)
+            raise UserError(f"no log holds --methods {named}: {missing.reasons()}.")
 
 
 class _Missing:

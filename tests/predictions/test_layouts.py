@@ -6,9 +6,11 @@ import functools
 import gzip
 import http.server
 import json
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import numpy as np
@@ -305,6 +307,53 @@ def test_logs_in_memory(tmp_path: Path) -> None:
         assert load("memory://sweep")[0].header.source.startswith("memory://")
     finally:
         fs.rm("/sweep", recursive=True)
+
+
+class Bucket(fsspec.AbstractFileSystem):
+    """Stands in for s3fs and for the Hub's file system: keys without a leading slash."""
+
+    cachable = False
+    folder: Path  # what the bucket holds
+
+    def ls(self, path: str, detail: bool = True, **kwargs: Any) -> list[Any]:
+        here = self.folder / path
+        if not here.exists():
+            raise FileNotFoundError(path)
+        infos = [
+            {
+                "name": str(entry.relative_to(self.folder)),
+                "type": "directory" if entry.is_dir() else "file",
+                "size": entry.stat().st_size,
+                "ETag": str(entry.stat().st_mtime_ns),
+            }
+            for entry in (here.iterdir() if here.is_dir() else [here])
+        ]
+        return infos if detail else [info["name"] for info in infos]
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        return (self.folder / path).open(mode)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "place"), [("s3", "bucket/sweep"), ("hf", "datasets/org/details/results")]
+)
+def test_logs_in_a_bucket_or_on_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, protocol: str, place: str
+) -> None:
+    write_run(tmp_path / "remote" / place, ENTRIES)
+    kind = type("Kind", (Bucket,), {"protocol": protocol, "folder": tmp_path / "remote"})
+    monkeypatch.setitem(sys.modules["fsspec.registry"]._registry, protocol, kind)
+    expected = load(tmp_path / "remote")
+    for _ in range(2):  # read, then kept as Parquet
+        found = load_predictions(f"{protocol}://{place}", cache=tmp_path / "cache")
+        assert_same(found, expected)
+        assert found[0].header.model == "org/model"
+        assert found[0].header.source.startswith(f"{protocol}://{place}/org__model/samples_toy_")
+    assert len(list((tmp_path / "cache").glob("*.parquet"))) == 1
+    single = load(found[0].header.source)
+    assert_same(single, expected)
+    with pytest.raises(UserError, match=f"LOGS {protocol}://{place}/x does not exist"):
+        load(f"{protocol}://{place}/x")
 
 
 def test_unknown_protocol_says_so() -> None:
