@@ -338,6 +338,15 @@ def test_decomposition_tells_more_certain_from_more_accurate() -> None:
     assert row["overconfidence_change"] == row["confidence_change"] > 0.1
 
 
+def test_a_model_is_not_compared_with_itself(caplog: pytest.LogCaptureFixture) -> None:
+    runs = [make_run("org/b"), make_run("a", sharpness=2.0)]
+    with pytest.raises(UserError, match="base and aligned are the same model, org/b"):
+        quick(runs, base="b", aligned="org/b")
+    result = quick(runs, [("x", "b", "org/b"), ("x", "b", "a")])
+    assert result.changes["aligned"].unique().tolist() == ["a"]
+    assert "pair b / org/b was left out: both are the model org/b" in caplog.text
+
+
 # --- ranks --------------------------------------------------------------------------------
 
 

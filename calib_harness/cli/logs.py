@@ -32,7 +32,7 @@ Methods = Annotated[
 ]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated task names.")]
 NBins = Annotated[int, typer.Option("--n-bins", help="Number of bins M.")]
-Binning = Annotated[str, typer.Option("--binning", help="uniform or equal_mass.")]
+Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass or adaptive.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
 AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
 Form = Annotated[
@@ -136,12 +136,14 @@ def compare(
     from calib_harness.cli.render import choose_format, emit, render, render_data
     from calib_harness.comparison import compare as compare_pairs
     from calib_harness.comparison import compare_chain
+    from calib_harness.comparison.pairs import read_chain, read_pairs
     from calib_harness.comparison.results import DEFAULT_METRICS
     from calib_harness.predictions import load_predictions
 
     if sum([pairs is not None, chain is not None, base is not None or aligned is not None]) != 1:
         raise UserError("give one of --pairs FILE, --chain FILE, or --base MODEL --aligned MODEL.")
     chosen = choose_format(form, output)
+    listed = read_pairs(pairs) if pairs else read_chain(chain) if chain else None
     runs = load_predictions(
         logs,
         methods=_split(methods),
@@ -156,9 +158,9 @@ def compare(
         "seed": seed,
     }
     result = (
-        compare_chain(runs, chain, **options)
-        if chain is not None
-        else compare_pairs(runs, pairs, base=base, aligned=aligned, **options)
+        compare_chain(runs, listed, **options)
+        if chain is not None and listed is not None
+        else compare_pairs(runs, listed, base=base, aligned=aligned, **options)
     )
     frames = _chosen_frames(result, table, chosen)
     if chosen in (Format.csv, Format.json):

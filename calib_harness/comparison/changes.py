@@ -142,6 +142,9 @@ def _matched(models: Models, family: str, base: str, aligned: str) -> list[_Matc
             logger.warning("pair %s / %s was left out: %s", base, aligned, why)
             return []
         labels.append(label)
+    if labels[0] == labels[1]:
+        logger.warning("pair %s / %s was left out: both are the model %s", base, aligned, labels[0])
+        return []
     names: dict[str, Any] = {"family": family, "base": labels[0], "aligned": labels[1]}
     matched = []
     for runs in match_runs([models.of(label) for label in labels]):
@@ -190,7 +193,10 @@ def ratio_ranks(changes: pd.DataFrame) -> pd.Series:
 
 
 def _why_none(models: Models, table: pd.DataFrame) -> str:
-    for name in (*table["base"], *table["aligned"]):
-        if models.find(name) is None:
-            return models.unknown(name)
-    return "their logs share no task and method, or no question"
+    for base, aligned in zip(table["base"], table["aligned"], strict=True):
+        for name in (base, aligned):
+            if models.find(name) is None:
+                return models.unknown(name)
+        if models.find(base) == models.find(aligned):
+            return f"base and aligned are the same model, {models.find(base)}"
+    return "their logs share no task and method, or no question (the warnings say which)"

@@ -70,9 +70,9 @@ class Columns:
         except NotMultipleChoiceError as error:
             if not self.gold:
                 self._not_multiple_choice = self._not_multiple_choice or str(error)
-            self.problems.append(f"{record.place}: {error}")
+            self.problems.append(f"{record.place} was skipped: {error}")
         except EntryError as error:
-            self.problems.append(f"{record.place}: {error}")
+            self.problems.append(f"{record.place} was skipped: {error}")
         if self.n_records == 20 and not self.gold and self._not_multiple_choice:
             raise NotMultipleChoiceLogError(self._not_multiple_choice)
 

@@ -51,6 +51,11 @@ class File:
         return self.path if _is_local(self.fs) else str(self.fs.unstrip_protocol(self.path))
 
     @property
+    def is_remote(self) -> bool:
+        """Whether anything but the local disk holds it; its errors are of any kind then."""
+        return not _is_local(self.fs)
+
+    @property
     def folder(self) -> str:
         """Path of the folder it lies in."""
         return posixpath.dirname(self.path)
@@ -88,8 +93,13 @@ class File:
 
     def read(self) -> bytes:
         """Whole content, decompressed."""
-        with self.open() as stream:
-            return stream.read()
+        try:
+            with self.open() as stream:
+                return stream.read()
+        except Exception as error:
+            if self.is_remote and not isinstance(error, EOFError):
+                raise OSError(describe(error)) from error
+            raise
 
 
 def find_files(
@@ -153,8 +163,12 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
             raise FileNotFoundError(root)
     except FileNotFoundError:
         raise UserError(f"LOGS {place} does not exist: give a file, folder or URL.") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"LOGS {place} cannot be listed ({error}); check the path.") from error
+    except Exception as error:
+        # What a remote file system raises is its own: httpx's errors, botocore's, ...
+        if _is_local(fs) and not isinstance(error, (OSError, ValueError)):
+            raise
+        advice = "check the path" if _is_local(fs) else "check the URL, the network and your access"
+        raise UserError(f"LOGS {place} cannot be listed ({describe(error)}); {advice}.") from error
     files = []
     for path, info in sorted(infos.items()):
         hidden = any(part.startswith(".") for part in path[len(root) :].split("/"))
@@ -212,6 +226,12 @@ def _is_array(file: File) -> bool:
 
 def _is_local(fs: Any) -> bool:
     return type(fs).__name__ == "LocalFileSystem"
+
+
+def describe(error: Exception) -> str:
+    """Text of an error, headed by its kind where that is needed to understand it."""
+    kind, text = type(error).__name__, str(error).strip().split("\n")[0]
+    return text if isinstance(error, OSError) and text else f"{kind}: {text}".rstrip(": ")
 
 
 def short_hash(text: str) -> str:

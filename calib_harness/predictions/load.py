@@ -15,7 +15,7 @@ import numpy as np
 from calib_harness.core.confidence import METHODS
 from calib_harness.errors import UserError
 from calib_harness.predictions.columns import Columns, NotMultipleChoiceLogError, method_scores
-from calib_harness.predictions.files import LogsLike, find_files
+from calib_harness.predictions.files import LogsLike, describe, find_files
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
 from calib_harness.predictions.records import read_records
 from calib_harness.predictions.store import Store, default_cache
@@ -236,8 +236,10 @@ class LogReader:
                 f"{log.file.url} is not of a multiple-choice task ({error}); "
                 "calibration needs a choice among scored answers"
             )
-        except OSError as error:
-            return self._unusable(f"{log.file.url} cannot be read ({error})")
+        except Exception as error:
+            if not (isinstance(error, OSError) or log.file.is_remote):
+                raise
+            return self._unusable(f"{log.file.url} cannot be read ({describe(error)})")
         _report(contents, log)
         if not contents.predictions:
             return self._unusable(f"{log.file.url} holds no usable question")
@@ -311,7 +313,7 @@ def _report(contents: LogContents, log: Log) -> None:
     problems = contents.problems
     if problems:
         more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        logger.warning("%s: skipped %s%s", log.file.url, "; ".join(problems[:_NAMED]), more)
+        logger.warning("%s: %s%s", log.file.url, "; ".join(problems[:_NAMED]), more)
     for predictions in contents.predictions[:1]:
         unusable = int((~predictions.usable).sum())
         if unusable:

@@ -10,6 +10,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 _BLOCK = 8 * 2**20
+_BROKEN_OFF = "the file breaks off in the middle of it (a killed run, or an unfinished copy)"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -72,7 +73,14 @@ def _lines(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
         chunk, rest = rest + complete, tail
         yield from _cut(chunk, number)
         number += chunk.count(b"\n") + 1
-    yield from _cut(rest, number)
+    complete, newline, tail = rest.rpartition(b"\n")
+    if not tail.strip() or tail.rstrip().endswith(b"}"):
+        yield from _cut(rest, number)
+        return
+    if newline:
+        yield from _cut(complete, number)
+        number += complete.count(b"\n") + 1
+    yield Record(f"line {number + 1}", b"", _BROKEN_OFF)
 
 
 def _cut(chunk: bytes, number: int) -> Iterator[Record]:

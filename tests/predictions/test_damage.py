@@ -31,7 +31,7 @@ def test_truncated_last_line_of_a_killed_run(
     log = write_run(tmp_path, ENTRIES)
     log.write_bytes(log.read_bytes()[:-200])
     assert len(load(tmp_path)[0]) == 2
-    assert f"{log}: skipped line 3: it is not JSON" in caplog.text
+    assert f"{log}: line 3 was skipped: the file breaks off in the middle of it" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_bad_line_is_named_and_skipped(
     lines = log.read_bytes().splitlines()
     log.write_bytes(b"\n".join([lines[0], bad, *lines[1:]]) + b"\n")
     assert load(tmp_path)[0].doc_id.tolist() == [0, 1, 2]
-    assert "skipped line 2: " in caplog.text
+    assert "line 2 was skipped: " in caplog.text
     assert reason in caplog.text
 
 
@@ -62,7 +62,7 @@ def test_entry_with_too_few_responses_is_named(
     short["resps"] = short["resps"][:1]
     write_run(tmp_path, [*ENTRIES, short])
     assert len(load(tmp_path)[0]) == 3
-    assert "line 4: it has 2 continuations but 1 log-probabilities" in caplog.text
+    assert "line 4 was skipped: it has 2 continuations but 1 log-probabilities" in caplog.text
 
 
 @pytest.mark.parametrize(("kept", "n"), [(1.0, 3), (0.9, 2), (0.5, 1)])
@@ -81,7 +81,7 @@ def test_array_with_one_entry_that_is_not_utf8(
     content = early([entry(i, [-1.0, -2.0], 0, question=f"q{i}Ø") for i in range(3)]).encode()
     (tmp_path / "samples_toy.json").write_bytes(content.replace("q1Ø".encode(), b"q1\xff\xff"))
     assert load(tmp_path)[0].doc_id.tolist() == [0, 2]
-    assert "skipped entry 2: it is not UTF-8 text" in caplog.text
+    assert "entry 2 was skipped: it is not UTF-8 text" in caplog.text
 
 
 def test_truncated_gzip_keeps_what_can_be_unpacked(
@@ -109,7 +109,7 @@ def test_question_logged_twice_counts_once(
 ) -> None:
     write_run(tmp_path, [*ENTRIES, ENTRIES[1]])
     assert len(load(tmp_path)[0]) == 3
-    assert "line 4: question 1 again; its first entry is used" in caplog.text
+    assert "line 4 was skipped: question 1 again; its first entry is used" in caplog.text
 
 
 def test_logged_acc_that_contradicts_the_scores_is_reported(
@@ -202,7 +202,7 @@ def test_file_of_something_else_is_named(tmp_path: Path, caplog: pytest.LogCaptu
     (tmp_path / "data.jsonl").write_text(json.dumps({"question": "?"}) + "\n")
     write_run(tmp_path, ENTRIES)
     assert len(load(tmp_path)) == 1
-    assert "data.jsonl: skipped line 1: it has no 'arguments' and 'resps'" in caplog.text
+    assert "data.jsonl: line 1 was skipped: it has no 'arguments' and 'resps'" in caplog.text
     assert "data.jsonl holds no usable question" in caplog.text
 
 

@@ -356,6 +356,34 @@ def test_logs_in_a_bucket_or_on_the_hub(
         load(f"{protocol}://{place}/x")
 
 
+class Unreachable(Bucket):
+    class NetworkError(Exception):
+        """No OSError, as with the Hub's client."""
+
+    def find(self, path: str, *args: Any, **kwargs: Any) -> Any:
+        raise self.NetworkError("Name or service not known")
+
+
+class Interrupted(Bucket):
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        raise Unreachable.NetworkError("connection reset")
+
+
+def test_remote_file_systems_fail_in_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_run(tmp_path / "bucket", ENTRIES)
+    registry = sys.modules["fsspec.registry"]._registry
+    for kind, message in (
+        (Unreachable, r"LOGS hf://bucket cannot be listed \(NetworkError: Name or service not"),
+        (Interrupted, r"none of 1 log\(s\) can be used: hf://bucket/org__model/samples_toy_.*reset"),
+    ):
+        named = type("Kind", (kind,), {"protocol": "hf", "folder": tmp_path})
+        monkeypatch.setitem(registry, "hf", named)
+        with pytest.raises(UserError, match=message):
+            load("hf://bucket")
+
+
 def test_unknown_protocol_says_so() -> None:
     with pytest.raises(UserError, match="LOGS nosuch://x cannot be opened"):
         load("nosuch://x")
