@@ -376,7 +376,10 @@ def test_remote_file_systems_fail_in_a_sentence(
     registry = sys.modules["fsspec.registry"]._registry
     for kind, message in (
         (Unreachable, r"LOGS hf://bucket cannot be listed \(NetworkError: Name or service not"),
-        (Interrupted, r"none of 1 log\(s\) can be used: hf://bucket/org__model/samples_toy_.*reset"),
+        (
+            Interrupted,
+            r"none of 1 log\(s\) can be used: hf://bucket/org__model/samples_toy_.*reset",
+        ),
     ):
         named = type("Kind", (kind,), {"protocol": "hf", "folder": tmp_path})
         monkeypatch.setitem(registry, "hf", named)
