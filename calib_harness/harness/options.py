@@ -41,8 +41,8 @@ class MetricSpec:
     options: Mapping[str, Any]
 
 
-def read_options(task: str, metadata: Any) -> Options:
-    """Options from a task's metadata.
+def read_options(task: str, metadata: Any, where: str = "metadata") -> Options:
+    """Options from a task's metadata; `where` says in an error message where else they stood.
 
     Raises
     ------
@@ -56,7 +56,7 @@ def read_options(task: str, metadata: Any) -> Options:
     except ValidationError as error:
         first = error.errors()[0]
         raise UserError(
-            f"{task}: metadata `{first['loc'][0]}` is {first['input']!r}: {first['msg']}; "
+            f"{task}: {where} `{first['loc'][0]}` is {first['input']!r}: {first['msg']}; "
             "expected n_bins >= 1 and binning 'uniform' or 'equal_mass'"
         ) from None
 
@@ -69,10 +69,10 @@ def read_metric_list(
     Raises
     ------
     UserError
-        If a metric or one of its options is not known.
+        If an entry is no mapping, or a metric or one of its options is not known.
     """
     specs = []
-    for entry in metric_list:
+    for entry in check_entries(task, "metric_list", metric_list, keys=("metric",)):
         name = str(entry.get("metric"))
         check_name(task, "metric", name, [*METRICS, *SCORE_METRICS])
         accepted = METRICS[name].options if name in METRICS else ()
@@ -81,7 +81,7 @@ def read_metric_list(
             check_name(task, f"option of metric '{name}'", key, accepted)
         shared = {k: v for k, v in options.model_dump().items() if k in accepted}
         # Options given for one metric are checked like those for all.
-        read_options(task, given)
+        read_options(task, given, where=f"metric '{name}'")
         specs.append(MetricSpec(name, {**shared, **given}))
     return specs
 
@@ -92,12 +92,25 @@ def check_filter_list(task: str, filter_list: Sequence[Mapping[str, Any]]) -> No
     Raises
     ------
     UserError
-        If a step of a filter is not one of ours.
+        If an entry is no mapping, or a step of a filter is not one of ours.
     """
-    for entry in filter_list:
-        steps = entry.get("filter") or [{}]
-        for step in steps:
-            check_name(task, f"filter of '{entry.get('name')}'", step.get("function"), FILTERS)
+    for entry in check_entries(task, "filter_list", filter_list, keys=("name", "filter")):
+        where = f"filter of '{entry['name']}'"
+        for step in check_entries(task, where, entry["filter"], keys=("function",)):
+            check_name(task, where, step["function"], FILTERS)
+
+
+def check_entries(
+    task: str, what: str, entries: Any, *, keys: Sequence[str]
+) -> Sequence[Mapping[str, Any]]:
+    """Return `entries` if it is a list of mappings that have `keys`, else raise a UserError."""
+    expected = ", ".join(f"{key}: …" for key in keys)
+    if not isinstance(entries, Sequence) or isinstance(entries, str):
+        raise UserError(f"{task}: {what} is {entries!r}; expected a list of entries `{expected}`")
+    for entry in entries:
+        if not isinstance(entry, Mapping) or any(key not in entry for key in keys):
+            raise UserError(f"{task}: {what} holds {entry!r}; expected an entry `{expected}`")
+    return entries
 
 
 def check_name(task: str, what: str, name: Any, known: Iterable[str]) -> None:

@@ -26,6 +26,7 @@ from calib_harness.harness.options import (
     DEFAULT_METRICS,
     MetricSpec,
     check_filter_list,
+    check_name,
     read_metric_list,
     read_options,
 )
@@ -63,17 +64,37 @@ class CalibrationTask(ConfigurableTask):
         check_filter_list(name, filter_list or [])
         specs = read_metric_list(name, metric_list or [], self.calibration_options)
 
-        super().__init__(config=settings, **kwargs)
+        self._construct(settings, **kwargs)
         if self.multiple_target:
             raise UserError(
                 f"{name}: the gold of a calibration task is one choice, but doc_to_target gives "
                 "a list; name one right choice, or leave such questions out with process_docs"
             )
-        self.is_choice_prompt = is_lettered(self.doc_to_choice(self.eval_docs[0]))
+        self.is_choice_prompt = is_lettered(self.doc_to_choice(self.task_docs[0]))
         self._set_metrics(specs or self._default_specs())
         self._set_filters(filter_list or self._default_filter_list())
         self._shots_of = self._shots_by(self._metadata("fewshot_by"))
         self._has_unusable = False
+
+    def _construct(self, settings: dict[str, Any], **kwargs: Any) -> None:
+        """Run lm-eval's constructor; a first question that it cannot digest is no obstacle.
+
+        The constructor ends with a trial of the first question, for debug messages only, which
+        raises IndexError if gold is outside the choices or a choice is empty. Here such questions
+        are counted, or refused by their number, wherever they stand.
+        """
+        try:
+            super().__init__(config=settings, **kwargs)
+        except IndexError:
+            if not hasattr(self, "multiple_target"):  # the trial had not begun
+                raise
+            if len(self.task_docs) == 0:
+                raise UserError(
+                    f"{self.config.task}: the split to evaluate has no questions; check the "
+                    "YAML's splits and its process_docs"
+                ) from None
+            for read in (self.doc_to_text, self.doc_to_target, self.doc_to_choice):
+                read(self.task_docs[0])  # an IndexError of the YAML's own comes out again
 
     # -- before scoring ------------------------------------------------------------------
 
@@ -96,7 +117,7 @@ class CalibrationTask(ConfigurableTask):
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> Any:
         """Build the context as lm-eval does, with shots from the question's own group."""
         if num_fewshot and self._shots_of:
-            self.sampler = self._shots_of[doc[self._metadata("fewshot_by")]]
+            self.sampler = self._shots_for(doc)
         try:
             return super().fewshot_context(doc, num_fewshot, **kwargs)
         except AssertionError as error:
@@ -250,11 +271,24 @@ class CalibrationTask(ConfigurableTask):
         """One sampler per value of `column`, over the shots that have this value."""
         if column is None:
             return {}
+        shots = self.sampler.df
+        for docs, columns in (("questions", self.features), ("shots", shots[0] if shots else ())):
+            check_name(str(self.config.task), f"`fewshot_by` column of the {docs}", column, columns)
         groups: dict[Any, list[dict[str, Any]]] = defaultdict(list)
-        for shot in self.sampler.df:
+        for shot in shots:
             groups[shot[column]].append(shot)
         sampler = type(self.sampler)
         return {value: sampler(shots, rnd=None) for value, shots in groups.items()}
+
+    def _shots_for(self, doc: dict[str, Any]) -> ContextSampler:
+        column = self._metadata("fewshot_by")
+        try:
+            return self._shots_of[doc[column]]
+        except KeyError:
+            raise UserError(
+                f"{self.config.task}: no shot has {column} {doc[column]!r}, which a question has; "
+                "ask for no shots, or remove `fewshot_by`"
+            ) from None
 
 
 def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:

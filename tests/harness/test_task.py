@@ -155,6 +155,22 @@ def test_shots_come_from_the_questions_own_group(make_lm, evaluate):
         assert context.count(f"Question: {sample['doc']['subject']} ") == 3
 
 
+def test_shots_by_a_column_or_a_value_that_is_not_there_are_clear_errors(make_lm, evaluate):
+    yaml = CLOZE.replace("version: 1.0", "fewshot_by: topic") + "fewshot_split: shots\n"
+    with pytest.raises(calib_harness.UserError, match=r"fewshot_by.*'topic'.*known: .*subject"):
+        evaluate(make_lm(), yaml)
+    yaml = CLOZE.replace("version: 1.0", "fewshot_by: subject") + (
+        "fewshot_split: shots\n"
+        "fewshot_config: {process_docs: !function tests.harness.test_task.only_odd}\n"
+    )
+    with pytest.raises(calib_harness.UserError, match="no shot has subject 'even'"):
+        evaluate(make_lm(), yaml, num_fewshot=1)
+
+
+def only_odd(dataset):
+    return dataset.filter(lambda doc: doc["subject"] == "odd")
+
+
 def test_more_shots_than_there_are_is_a_clear_error(make_lm, evaluate):
     yaml = CLOZE + "fewshot_split: shots\nfewshot_config: {sampler: first_n}\n"
     with pytest.raises(calib_harness.UserError, match=r"num_fewshot is 99.*fewer shots"):
@@ -171,6 +187,11 @@ def test_more_shots_than_there_are_is_a_clear_error(make_lm, evaluate):
         (("version: 1.0", "binning: quantile"), "binning.*quantile"),
         (("metadata", "metric_list: [{metric: eec}]\nmetadata"), "'eec'.*did you mean 'ece'"),
         (("metadata", "metric_list: [{metric: acc, n_bins: 3}]\nmetadata"), "'n_bins'"),
+        (("metadata", "metric_list: [{metric: ece, n_bins: -3}]\nmetadata"), "n_bins.*-3"),
+        (("metadata", "metric_list: [ece]\nmetadata"), "metric_list holds 'ece'.*`metric: …`"),
+        (("metadata", "metric_list: ece\nmetadata"), "metric_list is 'ece'.*a list"),
+        (("metadata", "filter_list: [choice]\nmetadata"), "filter_list holds 'choice'"),
+        (("metadata", "filter_list: [{name: x}]\nmetadata"), "name: …, filter: …"),
         (
             ("metadata", "filter_list: [{name: x, filter: [{function: take_first}]}]\nmetadata"),
             "'take_first'",
@@ -185,21 +206,38 @@ def test_a_yaml_that_cannot_work_is_refused_with_a_sentence(make_lm, evaluate, c
         evaluate(make_lm(), CLOZE.replace(*change))
 
 
-@pytest.mark.parametrize(
-    ("doc", "message"),
-    [
-        ({"choices": [], "gold": 0}, "question 24: it has 0 choices"),
-        ({"choices": ["only one"], "gold": 0}, "question 24: it has 1 choices"),
-    ],
-)
+@pytest.mark.parametrize("place", [0, 24])
+@pytest.mark.parametrize("choices", [[], ["only one"]])
 def test_a_question_without_a_choice_to_make_is_refused_before_scoring(
-    make_lm, evaluate, doc, message
+    make_lm, evaluate, choices, place
 ):
-    docs = [*QUESTIONS, {"question": "?", "subject": "odd", **doc}]
+    docs = list(QUESTIONS)
+    docs.insert(place, {"question": "?", "subject": "odd", "choices": choices, "gold": 0})
     lm = make_lm()
     lm._model_call = None  # scoring would fail differently
+    message = f"question {place}: it has {len(choices)} choices"
     with pytest.raises(calib_harness.UserError, match=message):
         evaluate(lm, docs=docs)
+
+
+def test_a_split_without_questions_is_a_clear_error(make_lm, evaluate):
+    yaml = CLOZE + "process_docs: !function tests.harness.test_task.no_docs\n"
+    with pytest.raises(calib_harness.UserError, match="no questions"):
+        evaluate(make_lm(), yaml)
+
+
+def no_docs(dataset):
+    return dataset.select([])
+
+
+def test_an_index_error_of_the_yamls_own_is_not_hidden(make_lm, evaluate):
+    yaml = CLOZE.replace("gold\n", "!function tests.harness.test_task.beyond\n")
+    with pytest.raises(IndexError, match="beyond"):
+        evaluate(make_lm(), yaml)
+
+
+def beyond(doc):
+    raise IndexError("beyond")
 
 
 def test_a_list_of_golds_is_refused(make_lm, evaluate):
@@ -208,12 +246,14 @@ def test_a_list_of_golds_is_refused(make_lm, evaluate):
         evaluate(make_lm(), docs=docs)
 
 
+@pytest.mark.parametrize("place", [0, 24], ids=["first", "last"])
 def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
-    make_lm, evaluate, caplog
+    make_lm, evaluate, caplog, place
 ):
     lm = make_lm()
     clean = evaluate(lm)["results"]["toy"]
-    docs = [*QUESTIONS, {**QUESTIONS[0], "gold": 7}, {**QUESTIONS[1], "gold": -1}]
+    docs = list(QUESTIONS)
+    docs[place:place] = [{**QUESTIONS[0], "gold": 7}, {**QUESTIONS[1], "gold": -1}]
     with caplog.at_level(logging.WARNING):
         results = evaluate(lm, docs=docs)["results"]["toy"]
     for metric in METRICS[1:]:
@@ -223,7 +263,19 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     assert results["unusable,continuation-sum"] == 2
     assert "unusable,continuation-sum" not in clean
     assert "2 of 26 questions cannot be used" in caplog.text
-    assert "24, 25" in caplog.text
+    assert f"The first: {place}, {place + 1}" in caplog.text
+
+
+def test_a_choice_that_encodes_to_no_tokens_is_counted_even_in_the_first_question(
+    make_lm, evaluate, caplog
+):
+    yaml = f"{CLOZE}target_delimiter: ''\n"
+    docs = [{**QUESTIONS[0], "choices": ["", " red"]}, *QUESTIONS]
+    with caplog.at_level(logging.WARNING):
+        results = evaluate(make_lm(), yaml, docs)["results"]["toy"]
+    assert results["unusable,continuation-sum"] == 1
+    assert math.isfinite(results["ece,continuation-sum"])
+    assert "1 of 25 questions cannot be used" in caplog.text
 
 
 def test_predict_only_logs_samples_and_computes_nothing(make_lm, evaluate):
