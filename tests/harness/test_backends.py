@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 import math
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
@@ -38,8 +39,10 @@ def one_string_at_a_time(lm, context, continuation):
         scored = lm.tok_encode(continuation, add_special_tokens=False)
     with torch.no_grad():
         if lm.backend == "seq2seq":
-            labels = torch.tensor([scored])
-            rows = lm.model(input_ids=torch.tensor([tokens]), labels=labels).logits[0]
+            read = [lm.model.config.decoder_start_token_id, *scored[:-1]]
+            rows = lm.model(
+                input_ids=torch.tensor([tokens]), decoder_input_ids=torch.tensor([read])
+            ).logits[0]
         else:
             whole = torch.tensor([(tokens + scored)[-(lm.max_length + 1) :]])
             rows = lm.model(whole[:, :-1]).logits[0, -len(scored) :]
@@ -49,15 +52,32 @@ def one_string_at_a_time(lm, context, continuation):
     ]
 
 
+CAUSAL = ("llama", "gpt2", "gpt_neox", "gemma", "mistral", "olmo", "qwen2")
+
+
 @pytest.mark.parametrize(
-    "architecture", ["llama", "gpt2", "gpt_neox", "gemma", "mistral", "olmo", "qwen2", "t5"]
+    ("architecture", "scoring"),
+    [*product(CAUSAL, ("plain", "shared")), ("t5", "plain")],
 )
-def test_token_log_probabilities_equal_a_loop_over_single_strings(make_lm, architecture):
+def test_token_log_probabilities_equal_a_loop_over_single_strings(
+    make_lm, monkeypatch, architecture, scoring
+):
+    monkeypatch.setenv("CALIB_HARNESS_SCORING", scoring)
     lm = make_lm(architecture)
     for pair, result in zip(PAIRS, score(lm, PAIRS), strict=True):
         expected = one_string_at_a_time(lm, *pair)
         assert result.token_logprobs == pytest.approx(expected, abs=1e-4)
         assert result.logprob == pytest.approx(sum(expected), abs=1e-4)
+
+
+@pytest.mark.parametrize("scoring", ["plain", "shared"])
+def test_a_trained_models_token_log_probabilities_equal_the_loop(shared, monkeypatch, scoring):
+    from lm_eval.models.huggingface import HFLM
+
+    monkeypatch.setenv("CALIB_HARNESS_SCORING", scoring)
+    lm = HFLM(pretrained=str(shared / "models/stories260K"), device="cpu", batch_size=8)
+    for pair, result in zip(PAIRS, score(lm, PAIRS), strict=True):
+        assert result.token_logprobs == pytest.approx(one_string_at_a_time(lm, *pair), abs=1e-4)
 
 
 @pytest.mark.parametrize("batch_size", [1, 64, "auto"])
