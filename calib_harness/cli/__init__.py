@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from calib_harness.cli import logs, run, sweep
+from calib_harness.cli import logs, report, run, sweep
 from calib_harness.cli.demo import demo
 from calib_harness.errors import UserError
 
@@ -22,6 +22,7 @@ run.register(app)
 app.command()(demo)
 app.add_typer(sweep.app)
 logs.register(app)
+report.register(app)
 
 
 def main() -> None:

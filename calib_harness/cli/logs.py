@@ -80,12 +80,12 @@ def metrics(
     frame = metrics_frame(
         PredictionStream(
             logs,
-            methods=_split(methods),
-            tasks=_split(tasks),
+            methods=split(methods),
+            tasks=split(tasks),
             all_runs=all_runs,
             cache=False if no_cache else cache,
         ),
-        metrics=_split(metrics) or DEFAULT_METRICS,
+        metrics=split(metrics) or DEFAULT_METRICS,
         n_bins=n_bins,
         binning=binning,
         n_resamples=resamples,
@@ -146,12 +146,12 @@ def compare(
     listed = read_pairs(pairs) if pairs else read_chain(chain) if chain else None
     runs = load_predictions(
         logs,
-        methods=_split(methods),
-        tasks=_split(tasks),
+        methods=split(methods),
+        tasks=split(tasks),
         cache=False if no_cache else cache,
     )
     options: dict[str, Any] = {
-        "metrics": _split(metrics) or DEFAULT_METRICS,
+        "metrics": split(metrics) or DEFAULT_METRICS,
         "n_bins": n_bins,
         "binning": binning,
         "n_resamples": resamples,
@@ -293,7 +293,7 @@ def _title(name: str) -> str:
     }[name]
 
 
-def _split(text: str | None) -> list[str] | None:
+def split(text: str | None) -> list[str] | None:
     """Split a comma-separated option."""
     if text is None:
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from calib_harness.predictions.files import DATE, HOW_TO_LOG, File
 from calib_harness.predictions.results_file import ResultsInfo, parse_results
@@ -27,12 +27,15 @@ class Log:
         What lm-eval put before each choice; None if unknown.
     results_version : str or None
         Version of the results file that the header was made from.
+    info : ResultsInfo
+        All that the results file says.
     """
 
     file: File
     header: Header
     delimiter: str | None
     results_version: str | None
+    info: ResultsInfo = field(default_factory=ResultsInfo)
 
 
 def describe_logs(samples: list[File], results: list[File]) -> list[Log]:
@@ -123,7 +126,7 @@ def _describe(sample: File, info: ResultsInfo, version: str | None) -> Log:
         settings=info.settings,
         source=sample.url,
     )
-    return Log(sample, header, info.delimiters.get(task), version)
+    return Log(sample, header, info.delimiters.get(task), version, info)
 
 
 def _task(sample: File, info: ResultsInfo) -> str:

@@ -138,18 +138,22 @@ class PredictionStream:
         )
 
     def __iter__(self) -> Iterator[Predictions]:
-        missing = _Missing(self._wanted)
-        found = False
-        for contents in self._find():
-            missing.note(contents)
-            for predictions in contents.predictions:
-                if self._wanted is None or predictions.header.method in self._wanted:
-                    found = True
-                    yield predictions
-        missing.report()
-        if not found and self._wanted is not None:
-            named = ", ".join(self._wanted)
-            raise UserError(f"no log holds --methods {named}: {missing.reasons()}.")
+        return predictions_of(self._find(), self._wanted)
+
+
+def predictions_of(reader: LogReader, wanted: tuple[str, ...] | None) -> Iterator[Predictions]:
+    """Yield what found logs hold of the wanted methods (None: all); say what is missing."""
+    missing = _Missing(wanted)
+    found = False
+    for contents in reader:
+        missing.note(contents)
+        for predictions in contents.predictions:
+            if wanted is None or predictions.header.method in wanted:
+                found = True
+                yield predictions
+    missing.report()
+    if not found and wanted is not None:
+        raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
 
 
 class _Missing:

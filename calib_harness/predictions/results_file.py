@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -23,12 +24,18 @@ _PLACEMENT_KEYS = frozenset(
     ]
 )
 
+_PROMPT_KEYS = (
+    *("description", "doc_to_text", "doc_to_choice", "doc_to_target", "target_delimiter"),
+    *("fewshot_delimiter", "gen_prefix"),
+)
+
 
 @dataclass(frozen=True)
 class ResultsInfo:
     """A run as its results file describes it; None or empty where it does not say.
 
-    ``metrics`` holds the file's own numbers, task by task, under lm-eval's ``metric,filter``.
+    ``metrics`` holds the file's own numbers, task by task, under lm-eval's ``metric,filter``;
+    ``prompts`` the templates of each task's YAML; ``packages`` the versions of what computed.
     """
 
     model: str | None = None
@@ -40,6 +47,9 @@ class ResultsInfo:
     n_shot: dict[str, int] = field(default_factory=dict)
     delimiters: dict[str, str] = field(default_factory=dict)
     metrics: dict[str, dict[str, Any]] = field(default_factory=dict)
+    task_versions: dict[str, str] = field(default_factory=dict)
+    prompts: dict[str, dict[str, str]] = field(default_factory=dict)
+    packages: dict[str, str] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -79,6 +89,9 @@ def parse_results(data: bytes) -> ResultsInfo:
         n_shot=_shots(raw),
         delimiters=_delimiters(raw, bool(applied)),
         metrics={k: v for k, v in raw["results"].items() if isinstance(v, dict)},
+        task_versions={str(k): str(v) for k, v in _mapping(raw.get("versions")).items()},
+        prompts=_prompts(raw),
+        packages=_packages(raw),
     )
 
 
@@ -131,6 +144,23 @@ def _delimiters(raw: dict[str, Any], chat_template: bool) -> dict[str, str]:
             kept = not chat_template or (prefix and not str(prefix)[-1:].isspace())
             delimiters[task] = delimiter if kept else ""
     return delimiters
+
+
+def _prompts(raw: dict[str, Any]) -> dict[str, dict[str, str]]:
+    """Templates that a task's prompts are made from, as its YAML gives them."""
+    return {
+        task: {key: str(config[key]) for key in _PROMPT_KEYS if config.get(key) not in (None, "")}
+        for task, config in _mapping(raw.get("configs")).items()
+        if isinstance(config, dict)
+    }
+
+
+def _packages(raw: dict[str, Any]) -> dict[str, str]:
+    """Versions of packages that the file names, by package."""
+    named = {name: raw.get(f"{name}_version") for name in ("transformers", "vllm")}
+    torch = re.search(r"PyTorch version: (\S+)", str(raw.get("pretty_env_info")))
+    named["torch"] = torch[1] if torch else None
+    return {name: str(version) for name, version in named.items() if version}
 
 
 def _iso_date(value: Any) -> str:

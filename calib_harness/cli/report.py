@@ -1,0 +1,88 @@
+"""`report`: the page people look at, from logs alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from calib_harness.cli.logs import (
+    AllRuns,
+    Binning,
+    Cache,
+    Logs,
+    Methods,
+    Metrics,
+    NBins,
+    NoCache,
+    Seed,
+    Tasks,
+    show_log,
+    split,
+)
+
+
+def report(
+    logs: Logs,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="The HTML file to write.")
+    ] = Path("report.html"),
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV with columns family, base, aligned.")
+    ] = None,
+    chain: Annotated[
+        Path | None, typer.Option(help="CSV: family, model, and stage or step (and revision).")
+    ] = None,
+    metrics: Metrics = None,
+    methods: Methods = None,
+    tasks: Tasks = None,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples; 0: no errors.")] = 1000,
+    seed: Seed = 0,
+    title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",
+    all_runs: AllRuns = False,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+    jobs: Annotated[int | None, typer.Option(help="Threads (default: number of cores).")] = None,
+) -> None:
+    """Write one HTML file with tables and diagrams of every run; it needs no network.
+
+    LOGS may be the output folder of a sweep: pairs, stages and steps are then its own.
+
+    Example: calib-harness report out/ --pairs pairs.csv -o report.html
+    """
+    show_log()
+    from calib_harness.report.page import make_report
+    from calib_harness.summary import DEFAULT_METRICS
+
+    path = make_report(
+        logs,
+        output,
+        pairs=pairs,
+        chain=chain,
+        metrics=split(metrics) or DEFAULT_METRICS,
+        methods=split(methods),
+        tasks=split(tasks),
+        n_bins=n_bins,
+        binning=binning,
+        n_resamples=resamples,
+        seed=seed,
+        all_runs=all_runs,
+        cache=False if no_cache else cache,
+        n_jobs=jobs or os.cpu_count() or 1,
+        title=title,
+        command=shlex.join(["calib-harness", *sys.argv[1:]]),
+    )
+    size = path.stat().st_size / 1e6
+    logging.getLogger("calib_harness").info("wrote %s (%.1f MB)", path, size)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(report)

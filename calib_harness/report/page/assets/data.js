@@ -1,0 +1,154 @@
+// What the page carries: a document of names, and columns of numbers packed beside it.
+
+const doc = JSON.parse(document.getElementById("document").textContent);
+
+const ARRAYS = {
+  float32: Float32Array,
+  float64: Float64Array,
+  uint8: Uint8Array,
+  uint16: Uint16Array,
+  uint32: Uint32Array,
+  int32: Int32Array,
+};
+
+/** Unpack a blob of columns into typed arrays by name. */
+async function unpack(id) {
+  const packed = Uint8Array.from(atob(document.getElementById(id).textContent.trim()), (sign) =>
+    sign.charCodeAt(0),
+  );
+  const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const blob = await new Response(stream).arrayBuffer();
+  const columns = {};
+  for (const [column, { type, at, length }] of Object.entries(doc.columns[id])) {
+    columns[column] = new ARRAYS[type](blob, at, length);
+  }
+  return columns;
+}
+
+let numbers = {}; // metrics and changes, there before anything is shown
+let diagramColumns = null; // binned data, unpacked when the first diagram is opened
+
+function diagrams() {
+  diagramColumns ??= unpack("diagrams");
+  return diagramColumns;
+}
+
+const metricIndex = new Map(doc.metrics.map((metric, i) => [metric.name, i]));
+const entries = doc.entries.model.map((model, i) => ({
+  i,
+  model,
+  task: doc.entries.task[i],
+  method: doc.entries.method[i],
+  setting: doc.entries.setting[i],
+  n: doc.entries.n[i],
+  unusable: doc.entries.unusable[i],
+  source: doc.entries.source[i],
+}));
+
+/** Names of models as they are shown: paths lose the folders that tell nothing apart. */
+const modelNames = (() => {
+  const labels = doc.models.map((model) => model.label);
+  const isPath = (label) => /^(\/|\.{1,2}\/|~)/.test(label);
+  const tail = (label, parts) => label.split("/").filter(Boolean).slice(-parts).join("/");
+  return labels.map((label) => {
+    if (!isPath(label)) return label;
+    for (let parts = 1; parts < 6; parts += 1) {
+      const short = tail(label, parts);
+      if (labels.filter((other) => tail(other, parts) === short).length === 1) return short;
+    }
+    return label;
+  });
+})();
+
+/** One metric of one entry. */
+function measured(entry, metric) {
+  const at = metricIndex.get(metric) * entries.length + entry.i;
+  return {
+    value: numbers.value[at],
+    stderr: numbers.stderr[at],
+    low: numbers.low[at],
+    high: numbers.high[at],
+  };
+}
+
+/** Changes from base to aligned, one object per pair × task × method × metric. */
+function allChanges() {
+  const c = doc.changes;
+  if (!c.pair) return [];
+  return c.pair.map((pair, i) => ({
+    pair,
+    task: c.task[i],
+    method: c.method[i],
+    nShot: c.n_shot[i],
+    metric: doc.metrics[c.metric[i]].name,
+    n: c.n[i],
+    rank: c.rank[i],
+    harm: c.harm[i],
+    base: numbers.change_base_value[i],
+    aligned: numbers.change_aligned_value[i],
+    change: numbers.change_change[i],
+    stderr: numbers.change_stderr[i],
+    low: numbers.change_low[i],
+    high: numbers.change_high[i],
+    p: numbers.change_p_value[i],
+    pHolm: numbers.change_p_holm[i],
+  }));
+}
+
+let changes = [];
+
+/** Whether a change can be told from none: its interval leaves zero out. */
+function isClear(change) {
+  return change.low > 0 || change.high < 0;
+}
+
+function pairName(pair) {
+  const { base, aligned } = doc.pairs[pair];
+  return `${modelNames[base]} → ${modelNames[aligned]}`;
+}
+
+function settingName(setting) {
+  const { n_shot: shots, chat_template: chat, settings } = doc.settings[setting];
+  const parts = [];
+  if (shots !== null) parts.push(`${shots}-shot`);
+  if (chat) parts.push("chat template");
+  if (settings) parts.push(settings);
+  return parts.join(", ");
+}
+
+/** Binned data of an entry's diagram: of the top label, or of one choice position. */
+async function diagramOf(entry, binning, position = null) {
+  const columns = await diagrams();
+  const kind = position === null ? "top" : "class";
+  const kept = position === null ? doc.binnings : doc.class_binnings;
+  const perDiagram = kept.reduce((sum, [bins]) => sum + bins, 0);
+  const place = kept.findIndex((other) => other[0] === binning[0] && other[1] === binning[1]);
+  if (place < 0) return null;
+  const before = kept.slice(0, place).reduce((sum, [bins]) => sum + bins, 0);
+  const diagram = position === null ? entry.i : classStart(entry.i) + position;
+  const bins = [];
+  for (let b = 0; b < binning[0]; b += 1) {
+    const at = diagram * perDiagram + before + b;
+    const size = columns[`${kind}_size`][at];
+    if (!size) continue;
+    const hits = columns[`${kind}_hits`][at];
+    const bin = { bin: b, size, hits, share: hits / size, mean: columns[`${kind}_mean`][at] / 65535 };
+    bins.push(bin);
+  }
+  return bins;
+}
+
+function classStart(i) {
+  let start = 0;
+  for (let j = 0; j < i; j += 1) start += doc.n_classes[j];
+  return start;
+}
+
+/** Error rate among the most confident answers, at each of doc.coverages. */
+async function riskOf(entry) {
+  const { risk } = await diagrams();
+  const width = doc.coverages.length;
+  return Array.from(risk.subarray(entry.i * width, (entry.i + 1) * width), (value) =>
+    value === 65535 ? NaN : value / 65534,
+  );
+}

@@ -1,0 +1,110 @@
+// The foot of the page: what was measured, and what the metrics mean.
+
+function showMeasured() {
+  const { made, options } = doc;
+  const target = document.getElementById("measured-body");
+  replace(
+    target,
+    h(
+      "dl",
+      { class: "facts-list" },
+      h("dt", {}, "Made"),
+      h("dd", {}, made.date),
+      h("dt", {}, "With"),
+      h("dd", {}, Object.entries(made.packages).map(([key, version]) => `${key} ${version}`).join(", ")),
+      h("dt", {}, "Bins"),
+      h("dd", {}, `M = ${options.n_bins}, ${RULES[options.binning]}`),
+      h("dt", {}, "Errors"),
+      h("dd", {}, options.n_resamples
+        ? `bootstrap over questions, ${options.n_resamples.toLocaleString("en")} resamples, seed ${options.seed}; basic 95 % intervals`
+        : "none (--resamples 0)"),
+      made.command && h("dt", {}, "Make this page again"),
+      made.command && h("dd", {}, h("pre", { tabindex: "0" }, shown(made.command))),
+    ),
+    h("div", { id: "runs-table" }),
+    prompts(),
+  );
+  runsTable();
+}
+
+function runsTable() {
+  const rows = doc.runs.map((run) => ({
+    ...run,
+    model: run.model,
+    methods: run.methods.join(", "),
+    packages: Object.entries(run.packages).filter(([, v]) => v).map(([key, v]) => `${key} ${v}`).join(", "),
+    n_shot: run.n_shot ?? "?",
+    chat: run.chat_template === null ? "?" : run.chat_template ? "yes" : "no",
+    bins: doc.options.n_bins,
+  }));
+  const text = (title, field, maxWidth = 260) =>
+    column(title, field, { maxWidth, formatter: (cell) => name(cell.getValue(), { class: "cut" }) });
+  makeTable(document.getElementById("runs-table"), "Runs", rows, [
+    text("Model", "model", 340),
+    text("Revision", "revision", 160),
+    text("Task", "task"),
+    text("Version", "task_version", 110),
+    text("Shots", "n_shot", 90),
+    text("Chat template", "chat", 130),
+    text("n", "n", 90),
+    text("Unusable", "unusable", 110),
+    text("M", "bins", 70),
+    text("Methods", "methods"),
+    text("Settings", "settings"),
+    text("Versions", "packages", 320),
+    text("Date", "date", 200),
+    text("Log", "source", 420),
+  ]);
+}
+
+/** Prompt templates, once per task: they are the same for all its runs, or listed apart. */
+function prompts() {
+  const seen = new Map();
+  for (const { task, prompt } of doc.runs) {
+    const key = JSON.stringify([task, prompt]);
+    if (Object.keys(prompt).length > 0) seen.set(key, { task, prompt });
+  }
+  return [...seen.values()].map(({ task, prompt }) =>
+    h(
+      "details",
+      { class: "prompt" },
+      h("summary", {}, "Prompt of ", name(task, { class: "cut" })),
+      h("dl", { class: "facts-list" }, Object.entries(prompt).map(([key, value]) => [
+        h("dt", {}, key),
+        h("dd", {}, h("pre", { tabindex: "0" }, quoted(value))),
+      ])),
+    ),
+  );
+}
+
+/** A template with its line breaks kept and everything else that is invisible shown. */
+function quoted(text) {
+  return text.split("\n").map(shown).join("\n");
+}
+
+function showDefinitions(focus = null) {
+  const dialog = document.getElementById("definitions");
+  const directions = { lower: "lower is better", higher: "higher is better", zero: "zero is best" };
+  replace(
+    document.getElementById("definitions-body"),
+    h("p", { class: "muted" }, "p_ik is the probability of choice k of question i, K_i its number of choices, c_i = max_k p_ik its confidence, a_i = 1 if the prediction is gold, N the number of questions, n_b the number of entries in bin b."),
+    doc.metrics.map((metric) =>
+      h(
+        "section",
+        { id: `definition-${metric.name}`, tabindex: "-1" },
+        h("h3", {}, metric.name),
+        h("p", { class: "formula" }, metric.formula),
+        h("p", {}, [directions[metric.direction], metric.source].filter(Boolean).join("; ")),
+        metric.about.split(/\n\s*\n/).map((paragraph) => h("p", {}, paragraph.replace(/\s+/g, " "))),
+      ),
+    ),
+    h(
+      "section",
+      { id: "sce-note" },
+      h("h3", {}, "SCE has two readings"),
+      h("p", {}, "sce compares, for each choice position k, the mean probability in a bin with the share of entries whose gold is k (Nixon et al. 2019). A widely copied implementation compares it with the share for which [prediction = k] equals [gold = k], and so counts true negatives as hits: sce_ova. That is no calibration error: a perfect classifier scores 1 − 1/K, and it rises with accuracy and with confidence. The numbers published in “Does Alignment Tuning Really Break LLMs’ Internal Confidence?” (arXiv 2409.00352) are consistent with sce_ova, not with sce."),
+    ),
+  );
+  dialog.showModal();
+  if (focus) document.getElementById(`definition-${focus}`)?.scrollIntoView();
+}

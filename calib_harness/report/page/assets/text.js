@@ -1,0 +1,78 @@
+// Text and elements. Whatever comes from logs enters the page through here, as text.
+
+/** Characters that would reorder, hide or break the text around them, made visible. */
+function shown(text) {
+  return String(text).replace(
+    /[\u0000-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]/g,
+    (sign) => `⟨U+${sign.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}⟩`,
+  );
+}
+
+/** An element with attributes, properties (functions) and children; strings become text. */
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (typeof value === "function") element.addEventListener(name, value);
+    else if (value !== false && value !== null && value !== undefined) {
+      element.setAttribute(name, value === true ? "" : value);
+    }
+  }
+  element.append(...children.flat(2).filter((c) => c !== null && c !== undefined && c !== false));
+  return element;
+}
+
+/** A name from a log: isolated, so that its direction does not spread. */
+function name(text, attributes = {}) {
+  return h("bdi", attributes, shown(text));
+}
+
+function replace(parent, ...children) {
+  parent.replaceChildren(...children.flat().filter(Boolean));
+}
+
+/** Text for Plotly, which reads a little HTML: markup switched off, long names cut. */
+function plotText(text, most = 32) {
+  const signs = Array.from(shown(text));
+  const cut = signs.length > most ? [...signs.slice(0, most - 1), "…"] : signs;
+  return cut.join("").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+}
+
+/** Fixed decimals, printed as Python prints them: exact ties go to the even digit. */
+function fixed(value, digits = 3) {
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "" : value > 0 ? "∞" : "−∞";
+  const scale = 10 ** digits;
+  const below = Math.floor(Math.abs(value) * scale);
+  // Only numbers with a short binary fraction can lie exactly half way.
+  const tie = Number.isInteger(value * 2 ** (digits + 1)) && Math.abs(value) * scale - below === 0.5;
+  const magnitude = tie ? (below % 2 ? below + 1 : below) / scale : Math.abs(value);
+  const text = magnitude.toFixed(digits);
+  return value < 0 ? `−${text}` : text;
+}
+
+function signed(value) {
+  return value > 0 ? `+${fixed(value)}` : fixed(value);
+}
+
+function interval(low, high) {
+  return Number.isNaN(low) ? "" : `[${fixed(low)}, ${fixed(high)}]`;
+}
+
+function pValue(value) {
+  if (value === null || Number.isNaN(value)) return "";
+  return value >= 0.001 ? fixed(value) : value.toExponential(1).replace(/e-(\d)$/, "e-0$1");
+}
+
+function plural(count, word) {
+  return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
+}
+
+/** A plain table: rows of strings or elements, for the numbers behind a chart. */
+function plainTable(caption, columns, rows) {
+  const head = h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)));
+  const body = rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))));
+  return h(
+    "div",
+    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
+    h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body)),
+  );
+}

@@ -1,0 +1,91 @@
+"""From logs to the page."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from calib_harness.errors import UserError
+from calib_harness.predictions.load import CacheLike
+from calib_harness.report.page.html import render_page
+from calib_harness.report.page.payload import make_payload
+from calib_harness.report.page.sources import read_sources
+from calib_harness.summary import DEFAULT_METRICS, SummaryOptions
+
+_PACKAGES = ("calib-harness", "numpy", "scipy", "pandas")
+
+
+def make_report(
+    logs: str | Path | Sequence[str | Path],
+    output: str | Path,
+    *,
+    pairs: Path | None = None,
+    chain: Path | None = None,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    methods: Iterable[str] | None = None,
+    tasks: Iterable[str] | None = None,
+    n_bins: int = 15,
+    binning: str = "uniform",
+    n_resamples: int = 1000,
+    seed: int = 0,
+    all_runs: bool = False,
+    cache: CacheLike = None,
+    n_jobs: int = 1,
+    title: str = "Calibration report",
+    command: str = "",
+) -> Path:
+    """Write the page of some logs.
+
+    Parameters
+    ----------
+    logs : str, Path or sequence of them
+        As for ``load_predictions``; the output folder of a sweep brings its own pairs, chains
+        and stages.
+    output : str or Path
+        The HTML file.
+    pairs, chain : Path, optional
+        CSV files as for ``compare`` and ``compare_chain``.
+    metrics, n_bins, binning, n_resamples, seed
+        As for ``metrics_frame``; the page shows the same numbers.
+    methods, tasks, all_runs, cache
+        As for ``load_predictions``.
+    n_jobs : int
+        Threads.
+    title : str
+        Heading of the page.
+    command : str
+        How to make the page again; shown at its foot.
+
+    Returns
+    -------
+    Path
+        The file written.
+
+    Raises
+    ------
+    UserError
+        If an option is wrong, logs or tables cannot be read, or the file cannot be written.
+    """
+    options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples, seed)
+    sources = read_sources(
+        logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
+    )
+    made: dict[str, Any] = {
+        "title": title,
+        "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "command": command,
+        "packages": {"python": platform.python_version()}
+        | {name: metadata.version(name) for name in _PACKAGES},
+    }
+    page = render_page(make_payload(sources, options, n_jobs=n_jobs, made=made))
+    path = Path(output)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
+    return path

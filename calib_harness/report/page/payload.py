@@ -1,0 +1,318 @@
+"""What the page carries: one JSON document of names, and two blobs of numbers."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.comparison import compare, rank_agreement
+from calib_harness.comparison.pairs import Models
+from calib_harness.comparison.results import is_harmed
+from calib_harness.core.inference import calibrated_null
+from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.errors import UserError
+from calib_harness.report.page.columns import Columns, printed_alike, smallest_unsigned
+from calib_harness.report.page.numbers import (
+    BINNINGS,
+    COVERAGES,
+    Binning,
+    Bins,
+    EntryNumbers,
+    all_numbers,
+)
+from calib_harness.report.page.sources import Place, Sources
+from calib_harness.summary import SummaryOptions
+
+# Diagrams per choice position are kept for all binnings up to this many bins in all.
+_CLASS_BINS = 300_000
+
+
+@dataclass(frozen=True)
+class Payload:
+    """Everything that is put into the page.
+
+    Attributes
+    ----------
+    document : dict
+        Names, options and who belongs to whom; JSON-ready.
+    numbers : str
+        Metrics and changes, packed columns; needed at once.
+    diagrams : str
+        Binned data and curves, packed columns; unpacked when a diagram is opened.
+    """
+
+    document: dict[str, Any]
+    numbers: str
+    diagrams: str
+
+
+class _Names:
+    """Numbers things in the order in which they first come."""
+
+    def __init__(self) -> None:
+        self.known: dict[Hashable, int] = {}
+
+    def of(self, thing: Hashable) -> int:
+        return self.known.setdefault(thing, len(self.known))
+
+
+def make_payload(
+    sources: Sources, options: SummaryOptions, *, n_jobs: int = 1, made: dict[str, Any]
+) -> Payload:
+    """Compute everything and pack it.
+
+    Parameters
+    ----------
+    sources : Sources
+    options : SummaryOptions
+        Metrics, bins and resamples, as for ``metrics_frame``.
+    n_jobs : int
+        Threads.
+    made : dict
+        When and how the page was made: ``date``, ``command``, ``packages``.
+    """
+    predictions = sources.predictions
+    main: Binning = (options.n_bins, options.binning)
+    binnings = [*BINNINGS, *([] if main in BINNINGS else [main])]
+    class_binnings = _class_binnings(sources, binnings, options)
+    found = list(all_numbers(predictions, options, binnings, class_binnings, n_jobs))
+    numbers, diagrams = Columns(), Columns()
+    names = list(dict.fromkeys(row["metric"] for entry in found for row in entry.rows))
+    models, settings, tasks, methods = _Names(), _Names(), _Names(), _Names()
+    entries: dict[str, list[Any]] = {
+        key: [] for key in ("model", "task", "method", "setting", "n", "unusable", "source")
+    }
+    for p in predictions:
+        h = p.header
+        entries["model"].append(models.of(h.label))
+        entries["task"].append(tasks.of(h.task))
+        entries["method"].append(methods.of(h.method))
+        entries["setting"].append(settings.of((h.n_shot, h.chat_template, h.settings)))
+        entries["n"].append(len(p))
+        entries["unusable"].append(int((~p.usable).sum()))
+        entries["source"].append(h.source)
+    _add_metrics(numbers, found, names)
+    _add_bins(diagrams, "top", [bins for entry in found for bins in entry.top])
+    _add_bins(
+        diagrams, "class", [bins for entry in found for per in entry.classes for bins in per]
+    )
+    risk = np.array([entry.risk for entry in found])
+    diagrams.add("risk", np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16"))
+    labels = [str(label) for label in models.known]
+    document = {
+        "made": made,
+        "options": {
+            "n_bins": options.n_bins,
+            "binning": options.binning,
+            "n_resamples": options.n_resamples,
+            "seed": options.seed,
+        },
+        "metrics": [_metric(name) for name in names],
+        "models": [_model(label, sources) for label in labels],
+        "tasks": list(tasks.known),
+        "methods": list(methods.known),
+        "settings": [
+            {"n_shot": n_shot, "chat_template": chat, "settings": text}
+            for n_shot, chat, text in settings.known  # type: ignore[misc]
+        ],
+        "entries": entries,
+        "n_classes": [len(entry.classes) for entry in found],
+        "binnings": binnings,
+        "class_binnings": class_binnings,
+        "coverages": COVERAGES.tolist(),
+        "runs": _runs(sources),
+        "chains": _chains(sources, models),
+    }
+    document.update(_comparison(sources, options, names, models, tasks, methods, numbers))
+    document["columns"] = {"numbers": numbers.index, "diagrams": diagrams.index}
+    return Payload(document, numbers.packed(), diagrams.packed())
+
+
+def _class_binnings(
+    sources: Sources, binnings: Sequence[Binning], options: SummaryOptions
+) -> list[Binning]:
+    """Binnings kept for choice positions: all, or those with the chosen M if there are many."""
+    positions = sum(p.scores.shape[1] for p in sources.predictions)
+    if positions * sum(n_bins for n_bins, _ in binnings) <= _CLASS_BINS:
+        return list(binnings)
+    return [(n_bins, rule) for n_bins, rule in binnings if n_bins == options.n_bins]
+
+
+def _add_metrics(columns: Columns, found: Sequence[EntryNumbers], names: Sequence[str]) -> None:
+    place = {name: i for i, name in enumerate(names)}
+    for key in ("value", "stderr", "low", "high"):
+        table = np.full((len(found), len(names)), np.nan)
+        for i, entry in enumerate(found):
+            for row in entry.rows:
+                table[i, place[row["metric"]]] = row[key]
+        columns.add(key, printed_alike(table.T))
+
+
+def _add_bins(columns: Columns, name: str, diagrams: Sequence[Bins]) -> None:
+    def joined(get: Callable[[Bins], Any]) -> Any:
+        return np.concatenate([get(bins) for bins in diagrams]) if diagrams else np.zeros(0)
+
+    columns.add(f"{name}_size", smallest_unsigned(joined(lambda bins: bins.size)))
+    columns.add(f"{name}_hits", smallest_unsigned(joined(lambda bins: bins.hits)))
+    columns.add(f"{name}_mean", np.round(joined(lambda bins: bins.mean) * 65535).astype("uint16"))
+
+
+def _metric(name: str) -> dict[str, Any]:
+    """Describe a metric, from the package's own table and docstrings."""
+    if name in METRICS:
+        metric = METRICS[name]
+        function: Callable[..., Any] = metric.function
+        return {
+            "name": name,
+            "direction": metric.direction,
+            "formula": metric.formula,
+            "source": metric.source,
+            "about": _first_paragraphs(function),
+        }
+    known: dict[str, tuple[Callable[..., Any], str]] = {
+        "ece_null": (calibrated_null, "ece with each gold drawn from the model's own p_i"),
+        "choice_mass": (choice_mass, "mean of Σ_k exp(s_ik), before normalising"),
+    }
+    function, formula = known.get(name, (calibrated_null, ""))
+    about = _first_paragraphs(function) if name in known else ""
+    return {"name": name, "direction": "", "formula": formula, "source": "", "about": about}
+
+
+def _first_paragraphs(function: Callable[..., Any]) -> str:
+    """Return a docstring up to its list of parameters."""
+    text = inspect.getdoc(function) or ""
+    return text.partition("\nParameters\n")[0].strip()
+
+
+def _model(label: str, sources: Sources) -> dict[str, Any]:
+    place = sources.places.get(label, Place())
+    return {"label": label, "family": place.family, "stage": place.stage, "step": place.step}
+
+
+def _runs(sources: Sources) -> list[dict[str, Any]]:
+    """What was measured: one row per sample log."""
+    runs: dict[str, dict[str, Any]] = {}
+    for p in sources.predictions:
+        h = p.header
+        if h.source in runs:
+            runs[h.source]["methods"].append(h.method)
+            continue
+        log = sources.logs[h.source]
+        runs[h.source] = {
+            "model": h.model,
+            "revision": h.revision or "",
+            "task": h.task,
+            "task_version": log.info.task_versions.get(h.task, ""),
+            "prompt": log.info.prompts.get(h.task, {}),
+            "n_shot": h.n_shot,
+            "chat_template": h.chat_template,
+            "settings": h.settings,
+            "n": len(p),
+            "unusable": int((~p.usable).sum()),
+            "methods": [h.method],
+            "packages": {"lm_eval": h.lm_eval_version or "", **log.info.packages},
+            "date": h.date,
+            "source": h.source,
+        }
+    return list(runs.values())
+
+
+def _chains(sources: Sources, models: _Names) -> list[dict[str, Any]]:
+    """Chains of stages or steps, as lists of models."""
+    if sources.chains is None:
+        return []
+    finder = Models(sources.predictions)
+    chains = []
+    for family, stages in sources.chains.groupby("family", sort=False):
+        steps = []
+        for row in stages.itertuples(index=False):
+            label = finder.find(str(row.model))
+            if label is not None:
+                steps.append(
+                    {"model": models.of(label), "stage": row.stage, "position": row.position}
+                )
+        if len(steps) >= 2:
+            chains.append({"family": str(family), "steps": steps})
+    return chains
+
+
+def _comparison(
+    sources: Sources,
+    options: SummaryOptions,
+    names: Sequence[str],
+    models: _Names,
+    tasks: _Names,
+    methods: _Names,
+    numbers: Columns,
+) -> dict[str, Any]:
+    """Changes from base to aligned models, and how far tasks agree on their order."""
+    empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
+    if sources.pairs is None:
+        return empty
+    metrics = [name for name in names if name in METRICS]
+    found = compare(
+        sources.predictions,
+        sources.pairs,
+        metrics=metrics,
+        n_bins=options.n_bins,
+        binning=options.binning,
+        seed=options.seed,
+    )
+    frame = found.changes
+    pairs = _Names()
+    place = {name: i for i, name in enumerate(names)}
+    keys = [pairs.of(key) for key in frame[["family", "base", "aligned"]].itertuples(index=False)]
+    changes = {
+        "pair": keys,
+        "task": [tasks.of(task) for task in frame["task"]],
+        "method": [methods.of(method) for method in frame["method"]],
+        "n_shot": _plain(frame["n_shot"]),
+        "metric": [place[name] for name in frame["metric"]],
+        "n": frame["n"].tolist(),
+        "rank": _plain(frame["rank"]),
+    }
+    for key in ("base_value", "aligned_value", "change", "stderr", "low", "high"):
+        numbers.add(f"change_{key}", printed_alike(frame[key].to_numpy(dtype=float)))
+    for key in ("p_value", "p_holm"):
+        numbers.add(f"change_{key}", frame[key].to_numpy(dtype="float32"))
+    harm = pd.concat(
+        [
+            is_harmed(group["base_value"], group["aligned_value"], str(metric))
+            for metric, group in frame.groupby("metric", sort=False)
+        ]
+    ).reindex(frame.index)
+    changes["harm"] = [int(h) if h == h else 0 for h in harm]
+    return {
+        "pairs": [
+            {"family": family, "base": models.of(base), "aligned": models.of(aligned)}
+            for family, base, aligned in pairs.known  # type: ignore[misc]
+        ],
+        "changes": changes,
+        "agreement": _records(rank_agreement(frame, seed=options.seed)),
+        "harmed": _records(found.over_families),
+    }
+
+
+def _plain(values: Iterable[Any]) -> list[Any]:
+    return [None if value is None or value != value else int(value) for value in values]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            str(key): None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
+
+
+def check_not_empty(sources: Sources) -> None:
+    """Raise a UserError if nothing was read."""
+    if not sources.predictions:
+        raise UserError("no log holds a usable run: give folders of lm-eval sample logs.")
