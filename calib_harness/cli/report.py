@@ -29,9 +29,9 @@ from calib_harness.cli.logs import (
 
 def report(
     logs: Logs,
-    output: Annotated[
-        Path, typer.Option("--output", "-o", help="The HTML file to write.")
-    ] = Path("report.html"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
+        "report.html"
+    ),
     pairs: Annotated[
         Path | None, typer.Option(help="CSV with columns family, base, aligned.")
     ] = None,

@@ -138,7 +138,7 @@ class PredictionStream:
         )
 
     def __iter__(self) -> Iterator[Predictions]:
-        return predictions_of(self._find(), self._wanted)
+        yield from predictions_of(self._find(), self._wanted)
 
 
 def predictions_of(reader: LogReader, wanted: tuple[str, ...] | None) -> Iterator[Predictions]:

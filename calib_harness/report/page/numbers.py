@@ -9,10 +9,9 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
-from calib_harness.core.binning import bin_index
 from calib_harness.predictions.table import Bools, Floats, Predictions
+from calib_harness.report.reliability import Reliability, reliability_of_pairs
 from calib_harness.summary import SummaryOptions, summarise
 
 Binning: TypeAlias = tuple[int, str]
@@ -25,23 +24,6 @@ COVERAGES = np.arange(1, 101) / 100
 
 
 @dataclass(frozen=True)
-class Bins:
-    """Binned outcomes of one diagram, empty bins included; each array has shape (bins,).
-
-    Attributes
-    ----------
-    size, hits : ndarray of int
-        Entries in each bin, and how many of them came true.
-    mean : ndarray
-        Mean probability in each bin; 0 where it is empty.
-    """
-
-    size: npt.NDArray[np.int64]
-    hits: npt.NDArray[np.int64]
-    mean: Floats
-
-
-@dataclass(frozen=True)
 class EntryNumbers:
     """All that the page shows of one run × task × method.
 
@@ -49,17 +31,17 @@ class EntryNumbers:
     ----------
     rows : list of dict
         As ``summarise`` gives them.
-    top : list of Bins
+    top : list of Reliability
         Top-label diagrams, one for each binning.
-    classes : list of list of Bins
+    classes : list of list of Reliability
         Per choice position, one diagram for each binning kept for positions.
     risk : ndarray, shape (100,)
         Error rate among the most confident answers at each of ``COVERAGES``.
     """
 
     rows: list[dict[str, Any]]
-    top: list[Bins]
-    classes: list[list[Bins]]
+    top: list[Reliability]
+    classes: list[list[Reliability]]
     risk: Floats
 
 
@@ -76,24 +58,20 @@ def entry_numbers(
     classes = []
     for k, column in enumerate(probs.T):
         exists = ~np.isnan(column)
-        came_true = gold[exists] == k
-        classes.append([bin_outcomes(column[exists], came_true, b) for b in class_binnings])
+        classes.append(_binned(column[exists], gold[exists] == k, class_binnings))
     return EntryNumbers(
         rows=rows,
-        top=[bin_outcomes(confidence, correct, b) for b in binnings],
+        top=_binned(confidence, correct, binnings),
         classes=classes,
         risk=risk_curve(confidence, correct),
     )
 
 
-def bin_outcomes(values: Floats, came_true: Bools, binning: Binning) -> Bins:
-    """Sum outcomes over bins, with the package's one rule of who belongs where."""
-    n_bins, rule = binning
-    index = bin_index(values, n_bins=n_bins, binning=rule) if values.size else np.zeros(0, int)
-    size = np.bincount(index, minlength=n_bins)
-    hits = np.bincount(index[came_true], minlength=n_bins)
-    total = np.bincount(index, weights=values, minlength=n_bins)
-    return Bins(size, hits, np.divide(total, size, out=np.zeros(n_bins), where=size > 0))
+def _binned(values: Floats, came_true: Bools, binnings: Sequence[Binning]) -> list[Reliability]:
+    return [
+        reliability_of_pairs(values, came_true, n_bins=n_bins, binning=rule, n_resamples=0)
+        for n_bins, rule in binnings
+    ]
 
 
 def risk_curve(confidence: Floats, correct: Bools) -> Floats:

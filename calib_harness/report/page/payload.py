@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,12 +21,14 @@ from calib_harness.report.page.numbers import (
     BINNINGS,
     COVERAGES,
     Binning,
-    Bins,
     EntryNumbers,
     all_numbers,
 )
 from calib_harness.report.page.sources import Place, Sources
+from calib_harness.report.reliability import Reliability
 from calib_harness.summary import SummaryOptions
+
+_FULL = 65535  # shares are kept in steps of 1 / 65,535
 
 # Diagrams per choice position are kept for all binnings up to this many bins in all.
 _CLASS_BINS = 300_000
@@ -55,9 +57,9 @@ class _Names:
     """Numbers things in the order in which they first come."""
 
     def __init__(self) -> None:
-        self.known: dict[Hashable, int] = {}
+        self.known: dict[Any, int] = {}
 
-    def of(self, thing: Hashable) -> int:
+    def of(self, thing: Any) -> int:
         return self.known.setdefault(thing, len(self.known))
 
 
@@ -97,9 +99,11 @@ def make_payload(
         entries["unusable"].append(int((~p.usable).sum()))
         entries["source"].append(h.source)
     _add_metrics(numbers, found, names)
-    _add_bins(diagrams, "top", [bins for entry in found for bins in entry.top])
+    _add_bins(diagrams, "top", [one for entry in found for one in entry.top])
     _add_bins(
-        diagrams, "class", [bins for entry in found for per in entry.classes for bins in per]
+        diagrams,
+        "class",
+        [one for entry in found for position in entry.classes for one in position],
     )
     risk = np.array([entry.risk for entry in found])
     diagrams.add("risk", np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16"))
@@ -118,7 +122,7 @@ def make_payload(
         "methods": list(methods.known),
         "settings": [
             {"n_shot": n_shot, "chat_template": chat, "settings": text}
-            for n_shot, chat, text in settings.known  # type: ignore[misc]
+            for n_shot, chat, text in settings.known
         ],
         "entries": entries,
         "n_classes": [len(entry.classes) for entry in found],
@@ -153,13 +157,21 @@ def _add_metrics(columns: Columns, found: Sequence[EntryNumbers], names: Sequenc
         columns.add(key, printed_alike(table.T))
 
 
-def _add_bins(columns: Columns, name: str, diagrams: Sequence[Bins]) -> None:
-    def joined(get: Callable[[Bins], Any]) -> Any:
-        return np.concatenate([get(bins) for bins in diagrams]) if diagrams else np.zeros(0)
-
-    columns.add(f"{name}_size", smallest_unsigned(joined(lambda bins: bins.size)))
-    columns.add(f"{name}_hits", smallest_unsigned(joined(lambda bins: bins.hits)))
-    columns.add(f"{name}_mean", np.round(joined(lambda bins: bins.mean) * 65535).astype("uint16"))
+def _add_bins(columns: Columns, name: str, diagrams: Sequence[Reliability]) -> None:
+    """Add the bins that have entries, diagram after diagram."""
+    columns.add(f"{name}_bins", smallest_unsigned([d.n.size for d in diagrams]))
+    size = np.concatenate([np.zeros(0, int), *(d.n for d in diagrams)])
+    columns.add(f"{name}_size", smallest_unsigned(size))
+    share = np.concatenate([np.zeros(0), *(d.accuracy for d in diagrams)])
+    columns.add(f"{name}_hits", smallest_unsigned(np.rint(share * size)))
+    for key in ("confidence", "accuracy_low", "accuracy_high", "null_low", "null_high", "low"):
+        values = np.concatenate([np.zeros(0), *(getattr(d, key) for d in diagrams)])
+        columns.add(f"{name}_{key}", np.rint(values * _FULL).astype("uint16"))
+    for key in ("value", "stderr", "low", "high"):
+        columns.add(f"{name}_ece_{key}", printed_alike([getattr(d.ece, key) for d in diagrams]))
+    for key in ("mean", "low", "high"):
+        of_null = [getattr(d.ece_null, key) for d in diagrams]
+        columns.add(f"{name}_ece_null_{key}", printed_alike(of_null))
 
 
 def _metric(name: str) -> dict[str, Any]:
@@ -195,7 +207,7 @@ def _model(label: str, sources: Sources) -> dict[str, Any]:
 
 
 def _runs(sources: Sources) -> list[dict[str, Any]]:
-    """What was measured: one row per sample log."""
+    """Tell what was measured, one row per sample log."""
     runs: dict[str, dict[str, Any]] = {}
     for p in sources.predictions:
         h = p.header
@@ -250,7 +262,7 @@ def _comparison(
     methods: _Names,
     numbers: Columns,
 ) -> dict[str, Any]:
-    """Changes from base to aligned models, and how far tasks agree on their order."""
+    """Compare base with aligned models, and tasks by their order of them."""
     empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
     if sources.pairs is None:
         return empty
@@ -290,7 +302,7 @@ def _comparison(
     return {
         "pairs": [
             {"family": family, "base": models.of(base), "aligned": models.of(aligned)}
-            for family, base, aligned in pairs.known  # type: ignore[misc]
+            for family, base, aligned in pairs.known
         ],
         "changes": changes,
         "agreement": _records(rank_agreement(frame, seed=options.seed)),

@@ -90,7 +90,10 @@ def read_sources(
     places = _places(Models(predictions), given_pairs, given_chains)
     places.update(_places_of_sweep(_tables(folders, "metrics")))
     return Sources(
-        predictions, {log.header.source: log for log in reader.logs}, given_pairs, given_chains,
+        predictions,
+        {log.header.source: log for log in reader.logs},
+        given_pairs,
+        given_chains,
         places,
     )
 
@@ -141,14 +144,14 @@ def _places_of_sweep(metrics: pd.DataFrame | None) -> dict[str, Place]:
     if metrics is None or not {"model", "family", "stage"} <= set(metrics.columns):
         return {}
     places = {}
-    for row in metrics.drop_duplicates(["model", "revision"]).itertuples(index=False):
-        revision = row.revision if pd.notna(row.revision) else None
-        label = row.model if revision in DEFAULT_REVISIONS else f"{row.model}@{revision}"
-        step = getattr(row, "step", None)
-        places[str(label)] = Place(
-            "" if pd.isna(row.family) else str(row.family),
-            "" if pd.isna(row.stage) else str(row.stage),
-            None if step is None or pd.isna(step) else float(step),
+    for row in metrics.drop_duplicates(["model", "revision"]).to_dict("records"):
+        known = {str(key): value for key, value in row.items() if not pd.isna(value)}
+        model, revision = str(known["model"]), known.get("revision")
+        step = known.get("step")
+        places[model if revision in DEFAULT_REVISIONS else f"{model}@{revision}"] = Place(
+            str(known.get("family", "")),
+            str(known.get("stage", "")),
+            None if step is None else float(step),
         )
     return {label: place for label, place in places.items() if place != Place()}
 

@@ -116,26 +116,57 @@ function settingName(setting) {
   return parts.join(", ");
 }
 
-/** Binned data of an entry's diagram: of the top label, or of one choice position. */
+const diagramStarts = {};
+
+/** Where the bins of each diagram start, from how many each has. */
+function startsOf(kind, columns) {
+  if (!diagramStarts[kind]) {
+    const counts = columns[`${kind}_bins`];
+    const starts = new Uint32Array(counts.length + 1);
+    counts.forEach((count, i) => (starts[i + 1] = starts[i] + count));
+    diagramStarts[kind] = starts;
+  }
+  return diagramStarts[kind];
+}
+
+function sameBinning(one, other) {
+  return one[0] === other[0] && one[1] === other[1];
+}
+
+/**
+ * Binned data of an entry's diagram, of the top choice or of one choice position: bins that have
+ * entries, and the calibration error. Null if these bins were not kept for positions.
+ */
 async function diagramOf(entry, binning, position = null) {
   const columns = await diagrams();
   const kind = position === null ? "top" : "class";
   const kept = position === null ? doc.binnings : doc.class_binnings;
-  const perDiagram = kept.reduce((sum, [bins]) => sum + bins, 0);
-  const place = kept.findIndex((other) => other[0] === binning[0] && other[1] === binning[1]);
+  const place = kept.findIndex((other) => sameBinning(other, binning));
   if (place < 0) return null;
-  const before = kept.slice(0, place).reduce((sum, [bins]) => sum + bins, 0);
-  const diagram = position === null ? entry.i : classStart(entry.i) + position;
+  const number = position === null ? entry.i : classStart(entry.i) + position;
+  const diagram = number * kept.length + place;
+  const starts = startsOf(kind, columns);
+  const share = (key, at) => columns[`${kind}_${key}`][at] / 65535;
   const bins = [];
-  for (let b = 0; b < binning[0]; b += 1) {
-    const at = diagram * perDiagram + before + b;
+  for (let at = starts[diagram]; at < starts[diagram + 1]; at += 1) {
     const size = columns[`${kind}_size`][at];
-    if (!size) continue;
-    const hits = columns[`${kind}_hits`][at];
-    const bin = { bin: b, size, hits, share: hits / size, mean: columns[`${kind}_mean`][at] / 65535 };
-    bins.push(bin);
+    bins.push({
+      size,
+      accuracy: columns[`${kind}_hits`][at] / size,
+      confidence: share("confidence", at),
+      low: share("accuracy_low", at),
+      high: share("accuracy_high", at),
+      nullLow: share("null_low", at),
+      nullHigh: share("null_high", at),
+      from: share("low", at),
+    });
   }
-  return bins;
+  const error = (key) => columns[`${kind}_${key}`][diagram];
+  return {
+    bins,
+    ece: { value: error("ece_value"), stderr: error("ece_stderr"), low: error("ece_low"), high: error("ece_high") },
+    null: { value: error("ece_null_mean"), low: error("ece_null_low"), high: error("ece_null_high") },
+  };
 }
 
 function classStart(i) {

@@ -92,7 +92,7 @@ function reliabilityCard(own) {
       "broad bars: where a calibrated model with these confidences would be. Below: how many questions.",
     () =>
       reliabilityChart(sidesOf(modelView.entry), doc.binnings[modelView.binning], modelView.position),
-    { id: "reliability", wide: true },
+    { id: "reliability" },
   );
   const redraw = () => {
     drawControls();
@@ -143,6 +143,6 @@ function riskCard(own) {
       const sides = own.slice(0, 12).flatMap((entry) => ({ entry, label: entryName(entry) }));
       return riskChart(sides.map((side, i) => ({ ...side, colour: colour(`--series-${(i % 6) + 1}`) })));
     },
-    { id: "model-risk", wide: true },
+    { id: "model-risk" },
   );
 }

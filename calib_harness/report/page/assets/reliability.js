@@ -11,12 +11,6 @@ function mainBinning() {
   return doc.binnings.findIndex(([m, rule]) => m === bins && rule === binning);
 }
 
-/** ECE of binned data: the very sum behind the metric. */
-function eceOf(bins) {
-  const n = bins.reduce((sum, bin) => sum + bin.size, 0);
-  return bins.reduce((sum, bin) => sum + (bin.size / n) * Math.abs(bin.share - bin.mean), 0);
-}
-
 /**
  * Chart of one or two entries. `sides` are {entry, label, colour}; `position` is a choice
  * position, or null for the top label.
@@ -35,20 +29,21 @@ async function reliabilityChart(sides, binning, position) {
   const rows = [];
   const facts = [];
   for (const [i, side] of sides.entries()) {
-    const bins = await diagramOf(side.entry, binning, position);
-    if (bins === null) return "These bins were not kept for choice positions: choose others.";
-    if (bins.length === 0) continue;
-    traces.push(...sideTraces(side, bins, binning, i, sides.length));
-    facts.push(sideFacts(side, bins, binning, position));
-    for (const bin of bins) {
+    const diagram = await diagramOf(side.entry, binning, position);
+    if (diagram === null) return "These bins were not kept for choice positions: choose others.";
+    if (diagram.bins.length === 0) continue;
+    const histogram = await diagramOf(side.entry, histogramBinning(binning, position), position);
+    traces.push(...pointTraces(side, diagram.bins, i, sides.length));
+    traces.push(histogramTrace(side, (histogram ?? diagram).bins, binning[0], sides.length));
+    facts.push(sideFacts(side, diagram, binning, position));
+    for (const bin of diagram.bins) {
       rows.push([
         name(side.label),
-        String(bin.bin + 1),
         String(bin.size),
-        fixed(bin.mean),
-        fixed(bin.share),
-        interval(bin.low ?? NaN, bin.high ?? NaN),
-        interval(bin.nullLow ?? NaN, bin.nullHigh ?? NaN),
+        fixed(bin.confidence),
+        fixed(bin.accuracy),
+        interval(bin.low, bin.high),
+        interval(bin.nullLow, bin.nullHigh),
       ]);
     }
   }
@@ -68,104 +63,88 @@ async function reliabilityChart(sides, binning, position) {
     note: h("div", { class: "facts" }, facts),
     table: plainTable(
       "Binned data",
-      ["", "bin", "n", `mean ${what}`, outcome, "95 % interval", "if calibrated"],
+      ["", "n", `mean ${what}`, outcome, "95 % interval", "if calibrated"],
       rows,
     ),
   };
 }
 
-function sideTraces(side, bins, binning, place, count) {
+/** Uniform bins of the same number: a histogram over bins of equal mass would be flat. */
+function histogramBinning([bins], position) {
+  const kept = position === null ? doc.binnings : doc.class_binnings;
+  return kept.find((other) => sameBinning(other, [bins, "uniform"])) ?? kept[0];
+}
+
+/** Consistency bars, and the points with their exact intervals. */
+function pointTraces(side, bins, place, count) {
   const label = plotText(side.label);
   const tone = colour(side.colour);
-  const x = bins.map((bin) => bin.mean);
-  const text = bins.map(
-    (bin) =>
-      `${label}<br>n = ${bin.size}, mean ${fixed(bin.mean)}, observed ${fixed(bin.share)}` +
-      (bin.low === undefined ? "" : `<br>95 % ${interval(bin.low, bin.high)}`) +
-      (bin.nullLow === undefined ? "" : `<br>if calibrated ${interval(bin.nullLow, bin.nullHigh)}`),
-  );
-  const width = binning[1] === "uniform" ? 1 / binning[0] : undefined;
-  const centre = (bin) => (binning[1] === "uniform" ? (bin.bin + 0.5) / binning[0] : bin.mean);
-  const traces = [];
-  if (bins[0].nullLow !== undefined) {
-    traces.push({
-      x,
-      y: bins.map((bin) => (bin.nullLow + bin.nullHigh) / 2),
-      error_y: {
-        type: "data",
-        array: bins.map((bin) => (bin.nullHigh - bin.nullLow) / 2),
-        color: tone,
-        thickness: 9,
-        width: 0,
-      },
-      mode: "markers",
-      marker: { size: 0.1, color: tone },
-      opacity: 0.22,
-      hoverinfo: "skip",
-      name: `${label}: if calibrated`,
-      showlegend: false,
-    });
-  }
-  traces.push(
+  const x = bins.map((bin) => bin.confidence);
+  const bars = (key, low, high) => ({
+    type: "data",
+    symmetric: false,
+    array: bins.map((bin) => bin[high] - bin[key]),
+    arrayminus: bins.map((bin) => bin[key] - bin[low]),
+    color: tone,
+  });
+  return [
     {
       x,
-      y: bins.map((bin) => bin.share),
-      error_y: bins[0].low === undefined ? undefined : {
-        type: "data",
-        symmetric: false,
-        array: bins.map((bin) => bin.high - bin.share),
-        arrayminus: bins.map((bin) => bin.share - bin.low),
-        color: tone,
-        thickness: 1.2,
-        width: 3,
-      },
+      y: bins.map((bin) => bin.nullLow),
+      error_y: { ...bars("nullLow", "nullLow", "nullHigh"), thickness: 10, width: 0 },
+      mode: "markers",
+      marker: { size: 0.1, color: tone },
+      opacity: 0.25,
+      hoverinfo: "skip",
+      showlegend: false,
+    },
+    {
+      x,
+      y: bins.map((bin) => bin.accuracy),
+      error_y: { ...bars("accuracy", "low", "high"), thickness: 1.2, width: 3 },
       mode: "lines+markers",
       line: { color: tone, width: 1.2 },
       marker: { color: tone, size: 8, symbol: place ? "diamond" : "circle" },
       name: label,
-      text,
+      text: bins.map(
+        (bin) =>
+          `${label}<br>n = ${bin.size}, mean ${fixed(bin.confidence)}, observed ${fixed(bin.accuracy)}` +
+          `<br>95 % ${interval(bin.low, bin.high)}<br>if calibrated ${interval(bin.nullLow, bin.nullHigh)}`,
+      ),
       hovertemplate: "%{text}<extra></extra>",
       showlegend: count > 1,
     },
-    {
-      x: bins.map(centre),
-      y: bins.map((bin) => bin.size),
-      width,
-      type: "bar",
-      yaxis: "y2",
-      marker: { color: tone, opacity: count > 1 ? 0.5 : 0.75 },
-      text,
-      textposition: "none",
-      hovertemplate: "%{text}<extra></extra>",
-      showlegend: false,
-    },
-  );
-  return traces;
+  ];
 }
 
-/** ECE with interval and calibrated null, for the bins they were computed with. */
-function sideFacts(side, bins, binning, position) {
-  const n = bins.reduce((sum, bin) => sum + bin.size, 0);
+function histogramTrace(side, bins, nBins, count) {
+  return {
+    x: bins.map((bin) => (Math.round(bin.from * nBins) + 0.5) / nBins),
+    y: bins.map((bin) => bin.size),
+    width: 1 / nBins,
+    type: "bar",
+    yaxis: "y2",
+    marker: { color: colour(side.colour), opacity: count > 1 ? 0.5 : 0.75 },
+    text: bins.map((bin) => `${plotText(side.label)}<br>n = ${bin.size}`),
+    textposition: "none",
+    hovertemplate: "%{text}<extra></extra>",
+    showlegend: false,
+  };
+}
+
+/** ECE with interval and calibrated null, where these were computed. */
+function sideFacts(side, diagram, binning, position) {
+  const n = diagram.bins.reduce((sum, bin) => sum + bin.size, 0);
+  const isMain = position === null && sameBinning(binning, doc.binnings[mainBinning()]);
+  const ece = isMain && metricIndex.has("ece") ? measured(side.entry, "ece") : diagram.ece;
+  const nil = isMain && metricIndex.has("ece_null") ? measured(side.entry, "ece_null") : diagram.null;
   const parts = [h("strong", {}, name(side.label)), ` n = ${n.toLocaleString("en")}. `];
-  const isMain = doc.binnings.indexOf(binning) === mainBinning();
-  if (position !== null) {
-    parts.push(`Mean gap of this position ${fixed(eceOf(bins))}.`);
-  } else if (isMain && metricIndex.has("ece")) {
-    const ece = measured(side.entry, "ece");
-    parts.push(`ECE ${fixed(ece.value)}`);
-    if (!Number.isNaN(ece.stderr)) {
-      parts.push(` ±${fixed(ece.stderr)}, 95 % ${interval(ece.low, ece.high)}`);
-    }
-    if (metricIndex.has("ece_null")) {
-      const nil = measured(side.entry, "ece_null");
-      parts.push(`; a calibrated model would show ${fixed(nil.value)} ${interval(nil.low, nil.high)}`);
-    }
-    parts.push(".");
-  } else {
-    parts.push(
-      `ECE ${fixed(eceOf(bins))} with ${binningName(binning)}; interval and null are computed for ` +
-        `${binningName(doc.binnings[mainBinning()])}.`,
-    );
+  parts.push(`${position === null ? "ECE" : "Calibration error of this position"} ${fixed(ece.value)}`);
+  if (!Number.isNaN(ece.stderr)) parts.push(` ±${fixed(ece.stderr)}, 95 % ${interval(ece.low, ece.high)}`);
+  if (!Number.isNaN(nil.value)) {
+    parts.push(`; a calibrated model would show ${fixed(nil.value)} ${interval(nil.low, nil.high)}`);
+  } else if (!isMain) {
+    parts.push(`; interval and null are computed for the top choice and ${binningName(doc.binnings[mainBinning()])}`);
   }
-  return h("p", {}, parts);
+  return h("p", {}, parts, ".");
 }
