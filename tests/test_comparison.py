@@ -239,10 +239,12 @@ def test_change_is_aligned_minus_base_with_the_bootstrap_of_its_own() -> None:
             ece(aligned.probs[rows], aligned.gold[rows]) - ece(base.probs[rows], base.gold[rows])
         )
     assert row["stderr"] == pytest.approx(np.std(drawn), rel=0.08)
-    # The basic interval: resamples mirrored at the change, which takes their bias off.
+    # Resamples mirrored at the change, which takes their bias off; the interval also holds
+    # worlds with more bias.
     mirrored = 2 * row["change"] - np.array(drawn)
-    assert row["low"] == pytest.approx(np.quantile(mirrored, 0.025), abs=0.006)
-    assert row["high"] == pytest.approx(np.quantile(mirrored, 0.975), abs=0.006)
+    assert row["low"] <= np.quantile(mirrored, 0.025) + 0.006
+    assert row["high"] >= np.quantile(mirrored, 0.975) - 0.006
+    assert row["low"] > row["change"] / 3
 
 
 def test_identical_models_show_no_change() -> None:
@@ -335,6 +337,9 @@ def test_decomposition_tells_more_certain_from_more_accurate() -> None:
     assert row["ece_change"] == pytest.approx(result.changes.iloc[0]["change"])
     assert row["ece_change"] == pytest.approx(row["over_change"] + row["under_change"])
     assert row["accuracy_change"] == 0  # the same answers, only surer
+    assert 0.1 < row["over_low"] <= row["over_change"] <= row["over_high"] < 0.3
+    assert row["under_low"] <= row["under_change"] <= row["under_high"]
+    assert row["under_low"] > -0.05
     assert row["overconfidence_change"] == row["confidence_change"] > 0.1
 
 

@@ -9,6 +9,8 @@ import numpy as np
 from calib_harness.comparison.questions import SharedQuestions
 from calib_harness.core.binning import bin_index
 from calib_harness.core.confidence import top_label
+from calib_harness.core.inference import paired_changes
+from calib_harness.core.metrics import ECE_PARTS
 from calib_harness.predictions.table import Floats, Ints
 from calib_harness.summary import SummaryOptions
 
@@ -60,12 +62,25 @@ def ece_parts(probs: Floats, gold: Ints, *, n_bins: int = 15, binning: str = "un
 
 
 def decompose(shared: SharedQuestions, options: SummaryOptions) -> dict[str, float]:
-    """One row of ``Comparison.decomposition``, without the columns that name the pair."""
+    """One row of ``Comparison.decomposition``, without the columns that name the pair.
+
+    The intervals share their resamples with those of the other tables.
+    """
     base, aligned = (
         ece_parts(probs, shared.gold, n_bins=options.n_bins, binning=options.binning)
         for probs in shared.probs
     )
     over, under = aligned.over - base.over, aligned.under - base.under
+    intervals = paired_changes(
+        ECE_PARTS,
+        shared.probs[0],
+        shared.probs[1],
+        shared.gold,
+        n_resamples=options.n_resamples,
+        rng=options.seed,
+        n_bins=options.n_bins,
+        binning=options.binning,
+    )
     certain, accurate = aligned.confidence - base.confidence, aligned.accuracy - base.accuracy
     return {
         "ece_change": over + under,
@@ -79,4 +94,8 @@ def decompose(shared: SharedQuestions, options: SummaryOptions) -> dict[str, flo
         "confidence_change": certain,
         "accuracy_change": accurate,
         "n": len(shared),
+        "over_low": intervals["over"].low,
+        "over_high": intervals["over"].high,
+        "under_low": intervals["under"].low,
+        "under_high": intervals["under"].high,
     }

@@ -22,6 +22,7 @@ DECOMPOSITION_COLUMNS = [
     *("ece_change", "over_change", "under_change"),
     *("base_over", "aligned_over", "base_under", "aligned_under"),
     *("overconfidence_change", "confidence_change", "accuracy_change", "n"),
+    *("over_low", "over_high", "under_low", "under_high"),
 ]
 
 
@@ -49,9 +50,10 @@ class Comparison:
     decomposition : DataFrame
         One row per pair × task × method. ECE is the sum of a part from bins whose confidence
         exceeds their accuracy (over) and a part from the others (under): ``ece_change =
-        over_change + under_change``. Beside it ``overconfidence_change = confidence_change −
-        accuracy_change``, the changes of mean confidence and of accuracy, tells "more
-        certain" from "more accurate".
+        over_change + under_change``, with the 95 % intervals ``over_low, over_high, under_low,
+        under_high`` of the two parts from the paired bootstrap. Beside it
+        ``overconfidence_change = confidence_change − accuracy_change``, the changes of mean
+        confidence and of accuracy, tells "more certain" from "more accurate".
     """
 
     changes: pd.DataFrame

@@ -10,7 +10,7 @@ one table per group; bins of equal mass are cut anew in every resample, on runni
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -18,13 +18,14 @@ import numpy as np
 from calib_harness.core.binning import bin_index, run_starts
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray
 
-# (R, n) counts of a resample -> (R,) values.
+# (R, n) counts of a resample -> (R,) values, or (R, V) of V variants.
 Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 # (R, n) simulated gold indices -> (R,) values.
 Simulation: TypeAlias = Callable[[IntArray], FloatArray]
 # gold, shape (..., n) -> which entries of a group came true, shape (..., entries).
 Outcome: TypeAlias = Callable[[IntArray], BoolArray]
 
+NOISE_LIMIT = 2.0  # standard errors of 0 within which a bin's gap may be noise
 _BINS_AT_ONCE = 64  # per matrix product: bounds memory when there are many bins
 
 
@@ -80,8 +81,9 @@ class BinnedError:
         What is binned together.
     n_bins, binning
         See `bin_index`.
-    norm : {"l1", "l2", "max", "debiased"}
-        How the bins of a group become one number.
+    norm : {"l1", "l2", "max", "debiased", "over", "under"}
+        How the bins of a group become one number; "over" and "under" are the parts of "l1"
+        from bins whose values exceed their outcomes, and from the others.
     """
 
     groups: Sequence[Group]
@@ -91,24 +93,75 @@ class BinnedError:
 
     def resampled(self, gold: IntArray) -> Statistic:
         """Return the function from (R, n) counts to the (R,) errors of those resamples."""
-        sums = [
-            (self._fixed_bins if self.binning == "uniform" else self._cut_anew)(
-                group, group.outcome(gold).astype(np.float64)
-            )
-            for group in self.groups
-        ]
-        member = np.zeros((gold.size, len(self.groups)))
+        sums = self._sums(gold, fixed=self.binning == "uniform")
+        over_groups = self._over_groups(gold.size)
+
+        def evaluate(counts: FloatArray) -> FloatArray:
+            return over_groups([combine(of(counts), self.norm) for of in sums], counts)
+
+        return evaluate
+
+    def deviations(self, gold: IntArray) -> Statistic:
+        """Return the function from (R, n) counts to the (R, 2) deviations of those resamples.
+
+        A deviation is a resampled error minus the error resampled from, whose distribution
+        stands for that of the measured error around the true one. How much of a measured gap
+        is real is unknown, so the second deviation is that of a second world, in which bins
+        whose gap lies within `NOISE_LIMIT` standard errors of 0 have no gap: their resampled
+        gaps lie around 0 instead of around the measured gap. Bins are those of the questions
+        themselves there, also where the first world cuts them anew.
+        """
+        uniform = self.binning == "uniform"
+        fixed = self._sums(gold, fixed=True)
+        sums = fixed if uniform else self._sums(gold, fixed=False)
+        shifts = [self._noise(group, gold) for group in self.groups]
+        over_groups = self._over_groups(gold.size)
+
+        def errors(counts: FloatArray) -> FloatArray:
+            taken = [of(counts) for of in sums]
+            moved = taken if uniform else [of(counts) for of in fixed]
+            moved = [
+                replace(each, gap=each.gap - shift)
+                for each, shift in zip(moved, shifts, strict=True)
+            ]
+            worlds = [[combine(each, self.norm) for each in world] for world in (taken, moved)]
+            return np.stack([over_groups(world, counts) for world in worlds], axis=1)
+
+        centre = errors(np.ones((1, gold.size)))
+        return lambda counts: errors(counts) - centre
+
+    def _sums(self, gold: IntArray, *, fixed: bool) -> list[Callable[[FloatArray], BinSums]]:
+        cut = self._fixed_bins if fixed else self._cut_anew
+        return [cut(group, group.outcome(gold).astype(np.float64)) for group in self.groups]
+
+    def _noise(self, group: Group, gold: IntArray) -> FloatArray:
+        """Return the gap sum of each bin where it may be noise, 0 where it is not.
+
+        The variance of a sum is that among the questions or, where it is larger (all answers
+        in a bin right), that of outcomes as probable as the values say.
+        """
+        bins, gaps = self._bins(group), group.values - group.outcome(gold)
+        n_bins = int(bins.max(initial=-1)) + 1
+        total, squares, expected = (
+            np.bincount(bins, weights=weights, minlength=n_bins)
+            for weights in (gaps, gaps**2, group.values * (1 - group.values))
+        )
+        variance = np.maximum(squares - total**2 / gold.size, expected)
+        return np.where(total**2 <= NOISE_LIMIT**2 * variance, total, 0.0)
+
+    def _over_groups(self, n: int) -> Callable[[list[FloatArray], FloatArray], FloatArray]:
+        """Return the mean of the groups' errors, weighted by their entries in a resample."""
+        member = np.zeros((n, len(self.groups)))
         for k, group in enumerate(self.groups):
             member[group.members, k] = 1.0
 
-        def evaluate(counts: FloatArray) -> FloatArray:
-            errors = np.stack([combine(of(counts), self.norm) for of in sums], axis=1)
-            if len(self.groups) == 1:
-                return np.asarray(errors[:, 0])
+        def mean(errors: list[FloatArray], counts: FloatArray) -> FloatArray:
+            if len(errors) == 1:
+                return errors[0]
             weight = counts @ member
-            return ratio((weight * errors).sum(axis=1), weight.sum(axis=1))
+            return ratio((weight * np.stack(errors, axis=1)).sum(axis=1), weight.sum(axis=1))
 
-        return evaluate
+        return mean
 
     def simulated(self) -> Simulation:
         """Return the function from (R, n) gold indices to the (R,) errors they would give.
@@ -217,6 +270,9 @@ def combine(sums: BinSums, norm: str) -> FloatArray:
     """Return one error per resample from the sums over its bins; 0 where there are no entries."""
     if norm == "l1":
         return ratio(np.abs(sums.gap).sum(axis=1), sums.total)
+    if norm in ("over", "under"):
+        gap = sums.gap if norm == "over" else -sums.gap
+        return ratio(np.maximum(gap, 0.0).sum(axis=1), sums.total)
     size = sums.size()
     if norm == "max":
         return np.asarray(ratio(np.abs(sums.gap), size).max(axis=1, initial=0.0))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core import calibration, scores
-from calib_harness.core.binned import BinnedError, Simulation, Statistic
+from calib_harness.core.binned import BinnedError, Simulation, Statistic, point_value
 from calib_harness.core.calibration import (
     ace,
     calibration_error,
@@ -94,6 +94,9 @@ class Metric:
     simulation : callable, optional
         ``simulation(probs, **options)`` gives the function from (R, n) gold indices to (R,)
         values.
+    deviation : callable, optional
+        ``deviation(probs, gold, **options)`` gives the function from (R, n) counts to the (R, V)
+        deviations from the value, in V worlds that the data do not tell apart; one by default.
     needs_usable : bool
         False if rows that cannot be used may be passed in.
     """
@@ -106,6 +109,7 @@ class Metric:
     source: str
     statistic: Callable[..., Statistic]
     simulation: Callable[..., Simulation] | None = None
+    deviation: Callable[..., Statistic] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     needs_usable: bool = True
 
@@ -114,6 +118,23 @@ class Metric:
         complete = self.complete(options)
         p, g = check_rows(probs, gold, allow_unusable=not self.needs_usable)
         return self.statistic(p, g, **complete)
+
+    def prepare_deviations(
+        self, probs: npt.ArrayLike, gold: npt.ArrayLike, **options: Any
+    ) -> Statistic:
+        """Return the function from (R, n) counts to (R, V) deviations, see `deviation`."""
+        complete = self.complete(options)
+        p, g = check_rows(probs, gold, allow_unusable=not self.needs_usable)
+        if self.deviation is not None:
+            return self.deviation(p, g, **complete)
+        statistic = self.statistic(p, g, **complete)
+        value = point_value(statistic, len(p))
+
+        def evaluate(counts: FloatArray) -> FloatArray:
+            with np.errstate(invalid="ignore"):  # inf - inf is undefined, and counted as such
+                return np.asarray(statistic(counts) - value)[:, None]
+
+        return evaluate
 
     def resampled(
         self, probs: npt.ArrayLike, gold: npt.ArrayLike, counts: npt.ArrayLike, **options: Any
@@ -174,7 +195,12 @@ def _binned(
     def simulation(probs: FloatArray, **given: Any) -> Simulation:
         return error(probs, **given).simulated()
 
-    return Metric(name, function, "lower", options, formula, source, statistic, simulation)
+    def deviation(probs: FloatArray, gold: IntArray, **given: Any) -> Statistic:
+        return error(probs, **given).deviations(gold)
+
+    return Metric(
+        name, function, "lower", options, formula, source, statistic, simulation, deviation
+    )
 
 
 _BINS = ("n_bins", "binning")
@@ -305,6 +331,21 @@ _ALL = (
         calibration.smece_simulation,
     ),
 )
+
+
+def _part(norm: str) -> Metric:
+    error = partial(calibration.ece_error, norm=norm)
+
+    def function(probs: npt.ArrayLike, gold: npt.ArrayLike, **options: Any) -> float:
+        p, g = check_rows(probs, gold)
+        return point_value(error(p, **options).resampled(g), len(p))
+
+    formula = "Σ_b (n_b/N) |acc_b − conf_b| over bins of one sign"
+    return _binned(norm, function, _BINS, error, formula, "")
+
+
+#: What bins with conf_b > acc_b, and the others, contribute to ECE; compared, not reported alone.
+ECE_PARTS = (_part("over"), _part("under"))
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 

@@ -14,7 +14,7 @@ from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.checks import FloatArray, check_count, check_pairs
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, Null
 from calib_harness.core.options import check_options
-from calib_harness.core.resampling import block_sizes, reflect, resampled_values, spread_of
+from calib_harness.core.resampling import block_sizes, interval_over, resampled_values, spread_of
 
 _BOUNDS = (0.0, 1.0)
 
@@ -57,10 +57,11 @@ def bootstrap_pairs(
     """
     n_resamples = check_count("n_resamples", n_resamples, least=2)
     conf, hit = check_pairs(confidence, correct)
-    statistic = _error(conf, n_bins, binning).resampled(hit.astype(np.int64))
-    value = point_value(statistic, conf.size)
-    (draws,) = resampled_values({"": statistic}, conf.size, n_resamples, rng).values()
-    return Estimate(value, *spread_of(reflect(value, draws), level, _BOUNDS))
+    error, outcome = _error(conf, n_bins, binning), hit.astype(np.int64)
+    value = point_value(error.resampled(outcome), conf.size)
+    deviations = {"": error.deviations(outcome)}
+    (draws,) = resampled_values(deviations, conf.size, n_resamples, rng).values()
+    return Estimate(value, *interval_over(value, list(draws.T), level, _BOUNDS))
 
 
 def null_of_pairs(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -69,17 +69,12 @@ def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
 def resampled_values(
     statistics: dict[str, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
 ) -> dict[str, FloatArray]:
-    """Return the (R,) values of each statistic of n questions; all share the resamples."""
+    """Return the values of each statistic of n questions, (R, ...); all share the resamples."""
     blocks: dict[str, list[FloatArray]] = {name: [] for name in statistics}
     for counts in resample_counts(n, n_resamples, rng):
         for name, statistic in statistics.items():
             blocks[name].append(statistic(counts))
     return {name: np.concatenate(parts) for name, parts in blocks.items()}
-
-
-def reflect(value: float, draws: FloatArray) -> FloatArray:
-    """Return the resampled values mirrored at the value itself, where they are defined."""
-    return 2 * value - draws[np.isfinite(draws)] if np.isfinite(value) else np.empty(0)
 
 
 def spread_of(
@@ -91,3 +86,53 @@ def spread_of(
     ends = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     low, high = np.clip(ends, *bounds)
     return float(np.std(draws, ddof=1)), float(low), float(high)
+
+
+def interval_over(
+    value: float, worlds: Sequence[FloatArray], level: float, bounds: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Return standard deviation and interval of a value from its deviations in several worlds.
+
+    Parameters
+    ----------
+    value : float
+        What was measured.
+    worlds : sequence of ndarray, each of shape (R,)
+        Resampled deviations of the value from what it was resampled from, in each world that
+        the data do not rule out. In each, the true value is the measured one minus a
+        deviation: the basic interval of Davison and Hinkley (1997, section 5.2).
+    level : float
+        Nominal coverage.
+    bounds : tuple of float
+        Least and largest true value.
+
+    Returns
+    -------
+    stderr, low, high : float
+        The standard deviation in the first world; the ends of the smallest interval that holds
+        the interval of each world and the value itself.
+    """
+    known = [draws[np.isfinite(draws)] for draws in worlds]
+    if not np.isfinite(value) or min(draws.size for draws in known) < 2:
+        return np.nan, np.nan, np.nan
+    tails = [(1 + level) / 2, (1 - level) / 2]
+    ends = np.clip([value - np.quantile(draws, tails) for draws in known], *bounds)
+    low, high = min(value, ends.min()), max(value, ends.max())
+    return float(np.std(known[0], ddof=1)), float(low), float(high)
+
+
+def two_sided_over(value: float, worlds: Sequence[FloatArray]) -> float:
+    """Return the two-sided p-value for a true value of 0; arguments as for `interval_over`.
+
+    In each world, a true value of 0 or of the other sign needs a deviation at least as large
+    as the value; the world that makes this easiest decides. The p-value is below 1 - level
+    where the interval leaves 0 out (but for the one that is added to the counts, because the
+    data are a possible resample themselves).
+    """
+    known = [draws[np.isfinite(draws)] for draws in worlds]
+    if not np.isfinite(value) or min(draws.size for draws in known) == 0:
+        return np.nan
+    if value == 0:
+        return 1.0
+    crossing = [(draws >= value if value > 0 else draws <= value) for draws in known]
+    return float(min(1.0, max(2 * (1 + each.sum()) / (1 + each.size) for each in crossing)))

@@ -211,3 +211,24 @@ def smoothed(points: list[tuple[float, float]], width: float, mesh: np.ndarray) 
     reflected = np.concatenate([grid[:0:-1], grid, grid[-2::-1]])
     full = np.convolve(reflected, kernel, "valid")[size // 2 : size // 2 + size]
     return np.interp(mesh, np.linspace(0, 1, size), full)
+
+
+def deviation_without_small_gaps(
+    pairs: list[tuple[float, int]], rows: list[int], n_bins: int
+) -> float:
+    """Resampled ECE minus the ECE resampled from, if gaps of less than two errors are noise."""
+    n, resampled, resampled_from = len(pairs), 0.0, 0.0
+    members: dict[int, list[int]] = {}
+    for i, (confidence, _) in enumerate(pairs):
+        members.setdefault(uniform_bin(confidence, n_bins), []).append(i)
+    for bin_members in members.values():
+        gaps = {i: pairs[i][0] - pairs[i][1] for i in bin_members}
+        gap = sum(gaps.values()) / n
+        mean_square = sum(g * g for g in gaps.values()) / n
+        binomial = sum(pairs[i][0] * (1 - pairs[i][0]) for i in bin_members) / n
+        stderr = math.sqrt(max(mean_square - gap**2, binomial) / n)
+        true_gap = gap if abs(gap) > 2 * stderr else 0.0
+        drawn = sum(gaps[i] for i in rows if i in gaps) / n
+        resampled += abs(true_gap + drawn - gap)
+        resampled_from += abs(true_gap)
+    return resampled - resampled_from
