@@ -1,11 +1,12 @@
 """How fast logs are read and tables are made, and how much memory that takes.
 
-    python benchmarks/logs.py [--runs 100] [--questions 10000]
+    python benchmarks/logs.py [--runs 100] [--questions 10000] [--folder DIR] [--parts read ...]
 
-Makes logs of imaginary runs (seeded) in a temporary folder, several GB for the defaults, and
-prints: reading speed per core for three kinds of log, the time to read all runs again from
-Parquet, the time of the whole `calib-harness metrics` table with 1,000 resamples, and the peak
-memory of a process that goes through few and through all runs one by one.
+Makes logs of imaginary runs (seeded), several GB for the defaults, in a temporary folder or in DIR,
+where they stay for the next part, and prints: reading speed per core for three kinds of log, the
+time to read all runs again from Parquet, the time of the whole `calib-harness metrics` table with
+1,000 resamples, and the peak memory of a process that goes through few and through all runs one
+by one.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -179,38 +181,56 @@ def child(mode: str, folder: Path, cache: Path) -> None:
     print(json.dumps({"n": n, "seconds": seconds, "cpu": cpu, "peak_mb": peak_mb()}))
 
 
-def main(n_runs: int, n_questions: int) -> None:
+PARTS = ("make", "read", "again", "metrics")
+
+
+def reading(folder: Path, docs: list[dict], rng: np.random.Generator) -> None:
+    """Print the reading speed of each kind of log."""
+    for kind in ("choice", "cloze", "stock"):
+        writer = LogWriter(docs, kind=kind)
+        size = sum(writer.write(folder / kind, f"org/m{i}", rng) for i in range(2))
+        per_entry = size / 2 / len(docs) / len(writer.filters)
+        speed = reading_speed(folder / kind)
+        print(f"read {kind:7s} {speed:6.0f} MB/s per core ({per_entry:.0f} bytes per entry)")
+
+
+def make(folder: Path, docs: list[dict], n_runs: int, few: int, rng: np.random.Generator) -> None:
+    """Write the runs that are not there yet."""
+    writer = LogWriter(docs, kind="choice")
+    for i in range(n_runs):
+        place, model = folder / "all" / ("few" if i < few else "rest"), f"org/model-{i:03d}"
+        if not (place / model.replace("/", "__")).exists():
+            writer.write(place, model, rng)
+
+
+def report(label: str, mode: str, where: Path, cache: Path) -> None:
+    done = in_child(mode, where, cache)
+    print(
+        f"{label:45s} {done['seconds']:7.2f} s ({done['cpu']:6.2f} s of CPU), "
+        f"peak {done['peak_mb']:5.0f} MB, "
+        f"{done['n']} rows",
+        flush=True,
+    )
+
+
+def main(n_runs: int, n_questions: int, folder: Path, parts: list[str]) -> None:
     rng = np.random.default_rng(0)
     docs = documents(n_questions, rng)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        print(f"{os.cpu_count()} cores; {n_runs} runs of {n_questions} four-choice questions")
-        for kind in ("choice", "cloze", "stock"):
-            writer = LogWriter(docs, kind=kind)
-            size = sum(writer.write(folder / kind, f"org/m{i}", rng) for i in range(2))
-            per_entry = size / 2 / n_questions / len(writer.filters)
-            speed = reading_speed(folder / kind)
-            print(f"read {kind:7s} {speed:6.0f} MB/s per core ({per_entry:.0f} bytes per entry)")
-        writer = LogWriter(docs, kind="choice")
-        few = max(n_runs // 10, 1)
-        for i in range(n_runs):
-            part = "few" if i < few else "rest"
-            writer.write(folder / "all" / part, f"org/model-{i:03d}", rng)
-        cache = folder / "cache"
-        for label, mode, where in (
-            (f"first read, {few} runs", "walk", folder / "all" / "few"),
-            (f"first read, the other {n_runs - few} runs", "walk", folder / "all" / "rest"),
-            (f"read again from Parquet, {few} runs", "walk", folder / "all" / "few"),
-            (f"read again from Parquet, {n_runs} runs", "walk", folder / "all"),
-            (f"metrics table, {few} runs, 1,000 resamples", "metrics", folder / "all" / "few"),
-            (f"metrics table, {n_runs} runs, 1,000 resamples", "metrics", folder / "all"),
-        ):
-            done = in_child(mode, where, cache)
-            print(
-                f"{label:45s} {done['seconds']:7.2f} s ({done['cpu']:6.2f} s of CPU), "
-                f"peak {done['peak_mb']:5.0f} MB, "
-                f"{done['n']} rows"
-            )
+    few, cache, everything = max(n_runs // 10, 1), folder / "cache", folder / "all"
+    print(f"{os.cpu_count()} cores; {n_runs} runs of {n_questions} four-choice questions")
+    if "read" in parts:
+        reading(folder, docs, rng)
+    make(folder, docs, n_runs, few, rng)
+    if {"again", "metrics"} & set(parts):
+        for label, part in ((f"{few} runs", "few"), (f"the other {n_runs - few} runs", "rest")):
+            report(f"first read, {label}", "walk", everything / part, cache)
+    if "again" in parts:
+        report(f"read again from Parquet, {few} runs", "walk", everything / "few", cache)
+        report(f"read again from Parquet, {n_runs} runs", "walk", everything, cache)
+    if "metrics" in parts:
+        for number, where in ((few, everything / "few"), (n_runs, everything)):
+            label = f"metrics table, {number} runs, 1,000 resamples"
+            report(label, "metrics", where, cache)
 
 
 if __name__ == "__main__":
@@ -220,5 +240,9 @@ if __name__ == "__main__":
         parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
         parser.add_argument("--runs", type=int, default=100)
         parser.add_argument("--questions", type=int, default=10_000)
+        parser.add_argument("--folder", type=Path, help="keep logs and Parquet files here")
+        parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
         arguments = parser.parse_args()
-        main(arguments.runs, arguments.questions)
+        kept = arguments.folder
+        with nullcontext(kept) if kept else tempfile.TemporaryDirectory() as name:
+            main(arguments.runs, arguments.questions, Path(name), arguments.parts)

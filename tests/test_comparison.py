@@ -18,6 +18,7 @@ from calib_harness import (
     Header,
     Predictions,
     UserError,
+    calibrated_null,
     compare,
     compare_chain,
     ece,
@@ -245,6 +246,18 @@ def test_change_is_aligned_minus_base_with_the_bootstrap_of_its_own() -> None:
     assert row["low"] <= np.quantile(mirrored, 0.025) + 0.006
     assert row["high"] >= np.quantile(mirrored, 0.975) - 0.006
     assert row["low"] > row["change"] / 3
+
+
+def test_calibrated_null_stands_beside_calibration_errors() -> None:
+    base, aligned = make_run("b"), make_run("a", sharpness=3.0)
+    metrics = ["acc", "ece", "sce", "nll"]
+    changes = quick([base, aligned], base="b", aligned="a", metrics=metrics).changes
+    rows = changes.set_index("metric")
+    for metric in ("ece", "sce"):
+        for side, run in (("base_null", base), ("aligned_null", aligned)):
+            null = calibrated_null(run.probs, metric=metric, n_resamples=1000, rng=0)
+            assert rows.loc[metric, side] == null.mean
+    assert rows.loc[["acc", "nll"], ["base_null", "aligned_null"]].isna().all(axis=None)
 
 
 def test_identical_models_show_no_change() -> None:

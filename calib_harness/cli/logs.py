@@ -239,6 +239,11 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
         changes = zip(frame["change"], frame["stderr"], strict=True)
         shown["change"] = [with_error(change, stderr) for change, stderr in changes]
         shown = shown.drop(columns="stderr")
+    if {"base_null", "aligned_null"} <= set(frame.columns):
+        for side in ("base", "aligned"):
+            null = shown.pop(f"{side}_null")
+            if null.notna().any():
+                shown.insert(list(shown.columns).index(f"{side}_value") + 1, f"{side}_null", null)
     # Counts of left-out questions and shots appear where there are any.
     for column in ("n_base_only", "n_aligned_only", "n_unusable", "n_changed", "n_dropped"):
         if column in shown.columns and not frame[column].any():

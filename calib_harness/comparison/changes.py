@@ -12,6 +12,7 @@ import pandas as pd
 from calib_harness.comparison.agreement import rank_agreement
 from calib_harness.comparison.decomposition import decompose
 from calib_harness.comparison.paired import (
+    calibrated_nulls,
     check_options,
     enough_resamples,
     paired_rows,
@@ -166,17 +167,19 @@ def _change_rows(
         "n_unusable": shared.n_unusable,
         "n_changed": shared.n_changed,
     }
-    return [
-        names | counts | {_RENAMED.get(key, key): value for key, value in row.items()}
-        for row in paired_rows(shared, 0, 1, options)
-    ]
+    nulls = calibrated_nulls(shared, options)
+    rows = []
+    for row in paired_rows(shared, 0, 1, options):
+        values = {_RENAMED.get(key, key): value for key, value in row.items()}
+        rows.append(names | counts | values | nulls.get(row["metric"], {}))
+    return rows
 
 
 def _finish(changes: pd.DataFrame) -> pd.DataFrame:
     """Add what depends on the whole table: Holm's correction and the ranks."""
     changes["p_holm"] = holm(changes["p_value"].to_numpy())
     changes["rank"] = ratio_ranks(changes)
-    return changes[CHANGE_COLUMNS]
+    return changes.reindex(columns=CHANGE_COLUMNS)
 
 
 def ratio_ranks(changes: pd.DataFrame) -> pd.Series:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from calib_harness.comparison.questions import SharedQuestions
-from calib_harness.core.inference import paired_bootstrap
+from calib_harness.core.inference import calibrated_null, paired_bootstrap
+from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.summary import SummaryOptions
 
@@ -83,6 +84,27 @@ def paired_rows(
         }
         for name, e in found.items()
     ]
+
+
+def calibrated_nulls(
+    shared: SharedQuestions, options: SummaryOptions
+) -> dict[str, dict[str, float]]:
+    """Per calibration error, what calibrated models with these probabilities would show."""
+    given: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
+    nulls = {}
+    for name in options.metrics:
+        metric = METRICS[name]
+        if metric.simulation is None:
+            continue
+        own = {key: value for key, value in given.items() if key in metric.options}
+        base, aligned = (
+            calibrated_null(
+                probs, metric=name, n_resamples=LEAST_RESAMPLES, rng=options.seed, **own
+            ).mean
+            for probs in shared.probs
+        )
+        nulls[name] = {"base_null": base, "aligned_null": aligned}
+    return nulls
 
 
 def report_questions(

@@ -16,6 +16,7 @@ CHANGE_COLUMNS = [
     *("base_value", "aligned_value", "change", "stderr", "low", "high", "p_value", "p_holm"),
     *("change_ratio", "rank"),
     *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
+    *("base_null", "aligned_null"),
 ]
 DECOMPOSITION_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot"),
@@ -40,7 +41,9 @@ class Comparison:
         task × method × metric (1 is the largest ratio, ties share the smaller rank); ``n``
         questions used, ``n_base_only`` and ``n_aligned_only`` that one side lacks,
         ``n_unusable`` and ``n_changed`` (shared, but without finite scores or gold on some
-        side, or with other choices or gold).
+        side, or with other choices or gold); ``base_null`` and ``aligned_null``, what a
+        perfectly calibrated model with these probabilities would show on average (calibration
+        errors only, NaN elsewhere).
     over_families : DataFrame
         One row per task × method × metric: ``n_pairs, n_harmed, n_improved, n_tied,
         share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high`` and

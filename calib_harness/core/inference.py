@@ -333,7 +333,8 @@ def _draw_gold(probs: FloatArray, size: int, generator: np.random.Generator) -> 
     """Draw (size, n) gold indices, each from its question's probabilities."""
     edges = np.cumsum(np.nan_to_num(np.maximum(probs, 0.0)), axis=1)
     draws = generator.random((size, len(probs))) * edges[:, -1]
-    gold = np.zeros((size, len(probs)), dtype=np.int64)
+    # As small as they can be: ten million of them pass through memory several times.
+    gold = np.zeros((size, len(probs)), dtype=np.min_scalar_type(-probs.shape[1]))
     for edge in edges.T[:-1]:
         gold += draws >= edge
     return gold
