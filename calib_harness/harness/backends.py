@@ -10,14 +10,15 @@ from __future__ import annotations
 import logging
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
 from functools import singledispatch
 from typing import Any, NamedTuple
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, hash_args
 
-from calib_harness.core.confidence import LETTERS
+from calib_harness.core.confidence import LETTERS, is_lettered
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +102,18 @@ def _read_cache(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs | No
     store = lm.cache_hook.dbdict
     if store is None:
         return [None] * len(requests)
+    gives_tokens = score_tokens.dispatch(type(lm)) is not score_tokens.dispatch(LM)
     found: list[TokenLogprobs | None] = []
     without_tokens = 0
     for request in requests:
         cached: Any = store.get(hash_args(REQUEST_TYPE, request.args))
-        found.append(None if cached is None else TokenLogprobs(*cached))
-        if cached is None:
+        result = None if cached is None else TokenLogprobs(*cached)
+        if result is None:
             without_tokens += hash_args("loglikelihood", request.args) in store
+        elif result.token_logprobs is None and gives_tokens:
+            without_tokens += 1
+            result = None
+        found.append(result)
     logger.info("Cached requests: %d of %d", sum(r is not None for r in found), len(found))
     if without_tokens:
         logger.warning(
@@ -122,12 +128,17 @@ def _warn_of_split_letters(
     lm: LM, requests: Sequence[Instance], results: Sequence[TokenLogprobs]
 ) -> None:
     """Say once if the tokenizer has no single token for a choice's letter."""
+    questions: dict[Hashable, list[str]] = defaultdict(list)
+    for request in requests:
+        questions[request.task_name, request.doc_id].append(request.args[1])
+    lettered = {question for question, choices in questions.items() if is_lettered(choices)}
     split = {
         request.args[1]: len(result.token_logprobs)
         for request, result in zip(requests, results, strict=True)
         if result.token_logprobs is not None
         and len(result.token_logprobs) > 1
         and request.args[1].strip() in LETTERS
+        and (request.task_name, request.doc_id) in lettered
     }
     if split:
         logger.warning(

@@ -33,6 +33,9 @@ class Options(BaseModel):
     binning: Literal["uniform", "equal_mass"] = "uniform"
 
 
+_METADATA_KEYS = (*Options.model_fields, "fewshot_by")
+
+
 @dataclass(frozen=True)
 class MetricSpec:
     """One entry of a metric_list: a metric's name and its options."""
@@ -47,10 +50,14 @@ def read_options(task: str, metadata: Any, where: str = "metadata") -> Options:
     Raises
     ------
     UserError
-        If an option has a value it cannot have.
+        If an option has a value it cannot have, or a name that is nearly an option's.
     """
     if not isinstance(metadata, Mapping):
         return Options()
+    for key in metadata:
+        near = difflib.get_close_matches(str(key), _METADATA_KEYS, n=1, cutoff=0.8)
+        if near and key not in _METADATA_KEYS:
+            raise UserError(f"{task}: {where} holds {key!r}; did you mean {near[0]!r}?")
     try:
         return Options.model_validate(dict(metadata))
     except ValidationError as error:

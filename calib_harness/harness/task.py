@@ -167,11 +167,11 @@ class CalibrationTask(ConfigurableTask):
             ]
             usable = usable_rows(pack_scores(scores), gold)
             unusable = [doc_id for doc_id, good in zip(questions, usable, strict=True) if not good]
-            if unusable:
-                self._has_unusable = True
+            self._has_unusable |= bool(unusable)
+            if unusable and not any(None in row for row in scores):  # None: said before scoring
                 logger.warning(
-                    "%s, %s: %d of %d questions cannot be used (no gold among the choices, or no "
-                    "finite scores) and count for acc only, as wrong. The first: %s",
+                    "%s, %s: %d of %d questions cannot be used (gold not among the choices, a "
+                    "score NaN, or all of them -inf) and count for acc only, as wrong. First: %s",
                     self.config.task,
                     method,
                     len(unusable),

@@ -195,6 +195,7 @@ def test_a_backend_without_token_log_probabilities_loses_only_what_needs_them(ev
     assert math.isnan(results["acc,continuation-min"])
     assert "SumsOnly gives no token log-probabilities" in caplog.text
     assert "continuation-min will be NaN" in caplog.text
+    assert "as wrong" not in caplog.text  # acc is NaN, too
     output = evaluate(SumsOnly(), CHOICE, name="letters")
     letters = output["results"]["letters"]
     assert math.isfinite(letters["ece,choice"])
@@ -226,7 +227,18 @@ def test_a_cache_written_without_token_log_probabilities_is_scored_again(make_lm
     assert "3 of these requests as sums only" in caplog.text
 
 
-def test_letters_of_several_tokens_are_named_once(make_lm, evaluate, monkeypatch, caplog):
+def test_a_cache_written_by_a_backend_without_tokens_is_scored_again(make_lm, tmp_path, caplog):
+    path = str(tmp_path / "cache.db")
+    score(CachingLM(SumsOnly(), path), PAIRS[:3])
+    with caplog.at_level(logging.WARNING):
+        results = score(CachingLM(make_lm(), path), PAIRS[:3])
+    assert all(result.token_logprobs for result in results)
+    assert "3 of these requests as sums only" in caplog.text
+    # Token log-probabilities serve a backend that has none.
+    assert score(CachingLM(SumsOnly(), path), PAIRS[:3]) == results
+
+
+def test_letters_of_several_tokens_are_named_once(make_lm, monkeypatch, caplog):
     lm = make_lm()
     plain = lm.tok_encode
     monkeypatch.setattr(
@@ -234,9 +246,23 @@ def test_letters_of_several_tokens_are_named_once(make_lm, evaluate, monkeypatch
         "tok_encode",
         lambda text, **kwargs: plain(text.replace(" A", " A B"), **kwargs),
     )
+    letters = [(context, f" {x}") for context in ("Question", "Other") for x in "ABC"]
     with caplog.at_level(logging.WARNING):
-        score(lm, [("Question", " A"), ("Question", " C"), ("Other", " A")])
-    assert caplog.text.count("splits the letters ' A' (2)") == 1
+        score(lm, [*letters, ("a cloze question", " A"), ("a cloze question", " D A")])
+    assert caplog.text.count("splits the letters ' A' (2) into") == 1
+
+
+def test_a_choice_of_a_cloze_prompt_that_is_a_letter_is_no_split_letter(
+    make_lm, monkeypatch, caplog
+):
+    lm = make_lm()
+    plain = lm.tok_encode
+    monkeypatch.setattr(
+        lm, "tok_encode", lambda text, **kwargs: plain(text.replace(" F", " A B"), **kwargs)
+    )
+    with caplog.at_level(logging.WARNING):
+        score(lm, [("Which vitamin?", " F"), ("Which vitamin?", " C and D")])
+    assert "splits the letters" not in caplog.text
 
 
 def test_request_type_is_known_to_every_backend():

@@ -185,6 +185,7 @@ def test_more_shots_than_there_are_is_a_clear_error(make_lm, evaluate):
         (("version: 1.0", "n_bins: 0"), "n_bins.*0"),
         (("version: 1.0", "n_bins: many"), "n_bins.*many"),
         (("version: 1.0", "binning: quantile"), "binning.*quantile"),
+        (("version: 1.0", "nbins: 10"), "'nbins'; did you mean 'n_bins'"),
         (("metadata", "metric_list: [{metric: eec}]\nmetadata"), "'eec'.*did you mean 'ece'"),
         (("metadata", "metric_list: [{metric: acc, n_bins: 3}]\nmetadata"), "'n_bins'"),
         (("metadata", "metric_list: [{metric: ece, n_bins: -3}]\nmetadata"), "n_bins.*-3"),
@@ -263,7 +264,7 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     assert results["unusable,continuation-sum"] == 2
     assert "unusable,continuation-sum" not in clean
     assert "2 of 26 questions cannot be used" in caplog.text
-    assert f"The first: {place}, {place + 1}" in caplog.text
+    assert f"First: {place}, {place + 1}" in caplog.text
 
 
 def test_a_choice_that_encodes_to_no_tokens_is_counted_even_in_the_first_question(
