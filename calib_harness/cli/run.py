@@ -16,13 +16,24 @@ if TYPE_CHECKING:
 
 RUN_HELP = """Evaluate a model: takes exactly the arguments of `lm_eval run`.
 
-The plugin is loaded and its tasks are found without --include_path. See `lm_eval run --help`
-for all arguments.
+The plugin is loaded, and its tasks are found without --include_path.
+`calib-harness run` alone, or `lm_eval run --help`, lists all arguments.
 
 Example:
 
-calib-harness run --model hf --model_args pretrained=MODEL --tasks arc_easy_calib
---output_path out --log_samples
+calib-harness run --model hf --model_args pretrained=MODEL \\
+--tasks arc_easy_calib --output_path out --log_samples
+"""
+
+TASKS_HELP = """List the calibration tasks that come with the package.
+
+Groups of groups: mmlu_calib (the four MMLU categories), calib_paper (all ten
+benchmarks); the tag calib names every task.
+
+Example:
+
+lm_eval --model hf --model_args pretrained=MODEL --tasks arc_easy_calib \\
+--include_path $(calib-harness tasks --path)
 """
 
 
@@ -77,10 +88,7 @@ def tasks(
         bool, typer.Option("--path", help="Print the folder of the task YAMLs and nothing else.")
     ] = False,
 ) -> None:
-    """List the calibration tasks that come with the package.
-
-    Example: lm_eval --tasks arc_easy_calib --include_path $(calib-harness tasks --path) …
-    """
+    """Print the tasks of the package, or the folder that holds them."""
     if path:
         print(task_path())
         return
@@ -111,6 +119,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command(
         help=RUN_HELP,
+        options_metavar="[arguments of lm_eval run]",
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(run)
-    app.command()(tasks)
+    app.command(help=TASKS_HELP)(tasks)

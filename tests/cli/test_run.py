@@ -1,0 +1,106 @@
+"""`run` and `tasks` through the real command line, on a model in a folder."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import calib_harness
+from calib_harness.cli import app, main
+from tests.conftest import CLOZE, QUESTIONS
+from tests.harness.test_task import naive_ece, naive_sce, read_samples
+
+
+@pytest.fixture(scope="module")
+def model(make_model, tokenizer, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    make_model("llama").save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def command(model, monkeypatch, capsys):
+    """Return a function from more arguments of `run` to its exit status, output and errors."""
+
+    def call(*arguments):
+        model_arguments = f"pretrained={model},device=cpu"
+        monkeypatch.setattr(
+            "sys.argv",
+            ["calib-harness", "run", "--model_args", model_arguments, *map(str, arguments)],
+        )
+        try:
+            main()
+            status = 0
+        except SystemExit as stop:
+            status = stop.code
+        return status, *capsys.readouterr()
+
+    return call
+
+
+def test_ece_and_sce_equal_those_recomputed_from_the_written_log(command, write_task, tmp_path):
+    folder = write_task("toy")
+    out = tmp_path / "out"
+    arguments = ("--tasks", "toy", "--include_path", folder, "--output_path", out, "--log_samples")
+    status, printed, _ = command(*arguments)
+    assert status == 0
+    [results_file] = out.rglob("results_*.json")
+    [samples_file] = out.rglob("samples_toy_*.jsonl")
+    results = json.loads(results_file.read_text())["results"]["toy"]
+    samples = [json.loads(line) for line in samples_file.read_text().splitlines()]
+    for method in ("continuation-sum", "continuation-min"):
+        rows, gold = read_samples(samples, method)
+        assert len(rows) == len(QUESTIONS)
+        confidence = [row.max() for row in rows]
+        correct = [int(row.argmax() == g) for row, g in zip(rows, gold, strict=True)]
+        assert results[f"ece,{method}"] == pytest.approx(naive_ece(confidence, correct), abs=1e-9)
+        assert results[f"sce,{method}"] == pytest.approx(naive_sce(rows, gold), abs=1e-9)
+        assert results[f"acc,{method}"] == pytest.approx(np.mean(correct), abs=1e-12)
+        for metric in ("acc", "ece", "sce", "brier_score", "nll"):
+            assert math.isfinite(results[f"{metric}_stderr,{method}"])
+            [line] = [x for x in printed.splitlines() if f"|{method}|" in x and f"|{metric} " in x]
+            assert "N/A" not in line
+
+
+def test_the_written_log_holds_every_token_log_probability(command, write_task, tmp_path):
+    folder = write_task("toy")
+    command("--tasks", "toy", "--include_path", folder, "--output_path", tmp_path, "--log_samples")
+    [samples_file] = tmp_path.rglob("samples_toy_*.jsonl")
+    for line in samples_file.read_text().splitlines():
+        for [[logprob, _, tokens]] in json.loads(line)["resps"]:
+            assert tokens
+            assert float(logprob) == pytest.approx(sum(map(float, tokens)), abs=1e-9)
+
+
+def test_a_mistake_in_a_yaml_is_one_sentence_and_exit_status_2(command, write_task):
+    folder = write_task("toy", CLOZE.replace("version: 1.0", "n_bins: 0"))
+    status, _, errors = command("--tasks", "toy", "--include_path", folder)
+    assert status == 2
+    assert errors.splitlines()[-1].startswith("calib-harness: toy: metadata `n_bins` is 0")
+    assert "Traceback" not in errors
+
+
+def test_an_unknown_task_is_one_sentence_that_names_the_nearest(command):
+    status, _, errors = command("--tasks", "arc_easy_calb")
+    assert status == 2
+    assert "no task is called arc_easy_calb; did you mean" in errors
+    assert "arc_easy_calib" in errors
+
+
+@pytest.mark.parametrize("name", ["run", "tasks", "demo"])
+def test_help_fits_a_screen_and_shows_an_example(name):
+    output = CliRunner().invoke(app, [name, "--help"], terminal_width=80).output
+    assert len(output.splitlines()) <= 24
+    assert "Example" in output
+
+
+def test_tasks_lists_every_packaged_task_or_prints_the_folder():
+    assert CliRunner().invoke(app, ["tasks", "--path"]).output.strip() == calib_harness.task_path()
+    listed = CliRunner().invoke(app, ["tasks"]).output
+    assert "mmlu_stem_calib_cloze" in listed
+    assert listed.count("_calib_cloze") == listed.count("_calib_choice") >= 10
