@@ -54,6 +54,11 @@ def run(context: typer.Context) -> None:
     except ValueError as error:
         if str(error).startswith("Tasks not found"):
             raise UserError(_unknown_tasks(str(error), arguments)) from None
+        if "tokenizer.chat_template is not set" in str(error):
+            raise UserError(
+                "--apply_chat_template: the model's tokenizer has no chat template; leave the "
+                "option out, or use a model that was trained with one"
+            ) from None
         raise
     except OSError as error:
         if "is not a valid model identifier" in str(error):

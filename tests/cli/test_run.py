@@ -28,11 +28,8 @@ def command(model, monkeypatch, capsys):
     """Return a function from more arguments of `run` to its exit status, output and errors."""
 
     def call(*arguments):
-        model_arguments = f"pretrained={model},device=cpu"
-        monkeypatch.setattr(
-            "sys.argv",
-            ["calib-harness", "run", "--model_args", model_arguments, *map(str, arguments)],
-        )
+        backend = ["--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu"]
+        monkeypatch.setattr("sys.argv", ["calib-harness", "run", *backend, *map(str, arguments)])
         try:
             main()
             status = 0
@@ -82,6 +79,15 @@ def test_a_mistake_in_a_yaml_is_one_sentence_and_exit_status_2(command, write_ta
     status, _, errors = command("--tasks", "toy", "--include_path", folder)
     assert status == 2
     assert errors.splitlines()[-1].startswith("calib-harness: toy: metadata `n_bins` is 0")
+    assert "Traceback" not in errors
+
+
+def test_a_chat_template_that_the_tokenizer_lacks_is_one_sentence(command, write_task):
+    status, _, errors = command(
+        "--tasks", "toy", "--include_path", write_task("toy"), "--apply_chat_template"
+    )
+    assert status == 2
+    assert errors.splitlines()[-1].startswith("calib-harness: --apply_chat_template: the model's")
     assert "Traceback" not in errors
 
 
