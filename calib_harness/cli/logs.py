@@ -69,7 +69,18 @@ def metrics(
 ) -> None:
     """Table of every run, task and method with standard errors, from sample logs.
 
-    Example: calib-harness metrics out/ --metrics acc,ece,sce --n-bins 10
+    Beside each ECE stands ece_null: what a perfectly calibrated model with these confidences
+    would show. CSV and JSON also hold the ends of the 95 % intervals.
+
+    Examples:
+
+      calib-harness metrics out/
+
+      calib-harness metrics out/ --metrics acc,ece,sce --n-bins 10 --output table.csv
+
+      calib-harness metrics out/ --methods choice --recalibrate
+
+      calib-harness metrics hf://datasets/org/details --tasks arc_challenge
     """
     show_log()
     from calib_harness.cli.render import choose_format, emit, render, render_data
@@ -130,7 +141,16 @@ def compare(
 ) -> None:
     """Aligned against base models (or stages of a chain) on the same questions.
 
-    Example: calib-harness compare out/ --pairs pairs.csv --metrics ece,sce --methods choice
+    Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected over the whole
+    table: compare fewer metrics, tasks or methods if only they matter.
+
+    Examples:
+
+      calib-harness compare out/ --base org/model --aligned org/model-chat
+
+      calib-harness compare out/ --pairs pairs.csv --metrics ece,sce --methods choice
+
+      calib-harness compare out/ --chain stages.csv --output changes.csv
     """
     show_log()
     from calib_harness.cli.render import choose_format, emit, render, render_data

@@ -186,8 +186,12 @@ def paired_bootstrap(
     over the R resamples in which the change is defined; one is added because the data are a
     possible resample themselves.
 
-    So the test is on the careful side where both models are calibrated or nearly so:
-    `benchmarks/coverage.py` simulates its false alarms, its power and the intervals' coverage.
+    This is on the careful side. Simulated (`benchmarks/coverage.py`: 300 and 1,000 questions,
+    four pairs of confidence distributions, overconfidence of 0, .05 and .1), the interval held
+    the true change of ECE in 96 % of data sets (least in a cell: 87 %), and p < .05 came in
+    2 % where the true change was 0 (most: 7 %); the basic interval alone gives 83 %, 60 %, 8 %
+    and 15 %, the percentile interval 75 %, 11 %, 4 % and 13 %. A change between 0 and .1 was found
+    in 31 % of data sets of 300 questions and in 97 % of 1,000.
 
     Parameters
     ----------
