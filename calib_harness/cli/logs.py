@@ -72,7 +72,7 @@ def metrics(
     Beside each ECE stands ece_null: what a perfectly calibrated model with these confidences
     would show. CSV and JSON also hold the ends of the 95 % intervals.
 
-    Examples:
+    For example:
 
       calib-harness metrics out/
 
@@ -144,7 +144,7 @@ def compare(
     Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected over the whole
     table: compare fewer metrics, tasks or methods if only they matter.
 
-    Examples:
+    For example:
 
       calib-harness compare out/ --base org/model --aligned org/model-chat
 
