@@ -77,11 +77,19 @@ if TYPE_CHECKING:
         iter_predictions,
         load_predictions,
     )
+    from calib_harness.report.forest import Forest, ForestDisplay, forest
+    from calib_harness.report.ranks import Ranks, RanksDisplay, ranks
     from calib_harness.report.reliability import (
         Reliability,
         classwise_reliability,
         reliability,
         reliability_of_pairs,
+    )
+    from calib_harness.report.reliability_display import ReliabilityDisplay
+    from calib_harness.report.risk_coverage import (
+        RiskCoverage,
+        RiskCoverageDisplay,
+        risk_coverage,
     )
     from calib_harness.summary import metrics_frame, wide_frame
 
@@ -108,9 +116,13 @@ _PUBLIC = {
     "calib_harness.harness": "CalibrationTask",
     "calib_harness.paths": "task_path",
     "calib_harness.predictions": "Header Predictions iter_predictions load_predictions",
+    "calib_harness.report.forest": "Forest ForestDisplay forest",
+    "calib_harness.report.ranks": "Ranks RanksDisplay ranks",
     "calib_harness.report.reliability": (
         "Reliability classwise_reliability reliability reliability_of_pairs"
     ),
+    "calib_harness.report.reliability_display": "ReliabilityDisplay",
+    "calib_harness.report.risk_coverage": "RiskCoverage RiskCoverageDisplay risk_coverage",
     "calib_harness.summary": "metrics_frame wide_frame",
 }
 _LAZY = {name: module for module, names in _PUBLIC.items() for name in names.split()}
@@ -122,13 +134,20 @@ __all__ = [
     "ChainComparison",
     "Comparison",
     "Estimate",
+    "Forest",
+    "ForestDisplay",
     "Header",
     "Method",
     "Metric",
     "Null",
     "PairedChange",
     "Predictions",
+    "Ranks",
+    "RanksDisplay",
     "Reliability",
+    "ReliabilityDisplay",
+    "RiskCoverage",
+    "RiskCoverageDisplay",
     "UserError",
     "accuracy",
     "ace",
@@ -151,6 +170,7 @@ __all__ = [
     "ece_parts",
     "ece_rms",
     "fit_temperature",
+    "forest",
     "holm",
     "iter_predictions",
     "kendalls_w",
@@ -164,8 +184,10 @@ __all__ = [
     "pack_scores",
     "paired_bootstrap",
     "rank_agreement",
+    "ranks",
     "reliability",
     "reliability_of_pairs",
+    "risk_coverage",
     "sce",
     "sce_ova",
     "sign_test",

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from calib_harness.cli import logs, report, run, sweep
+from calib_harness.cli import logs, plot, report, run, sweep
 from calib_harness.cli.demo import demo
 from calib_harness.errors import UserError
 
@@ -23,6 +23,7 @@ app.command()(demo)
 app.add_typer(sweep.app)
 logs.register(app)
 report.register(app)
+app.add_typer(plot.app)
 
 
 def main() -> None:

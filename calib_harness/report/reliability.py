@@ -50,6 +50,8 @@ class Reliability:
     null_low, null_high : ndarray, shape (B,)
         Where the accuracy lies, with at least 95 %, if the confidences come true (consistency
         bars; Bröcker and Smith 2007).
+    histogram : ndarray of int, shape (n_bins,)
+        Entries in each of n_bins uniform bins, empty ones too, whatever `binning` is.
     ece : Estimate
         Calibration error of these bins with standard error and interval, as in the metrics
         table; NaN errors without resamples.
@@ -70,6 +72,7 @@ class Reliability:
     accuracy_high: FloatArray
     null_low: FloatArray
     null_high: FloatArray
+    histogram: IntArray
     ece: Estimate
     ece_null: Null
     position: int | None = None
@@ -214,13 +217,17 @@ def classwise_reliability(
         "n_resamples": n_resamples,
         "seed": seed,
     }
-    found = []
-    for k, column in enumerate(p.T):
-        has = ~np.isnan(column)
-        if has.any():
-            pairs = column[has], g[has] == k
-            found.append(reliability_of_pairs(*pairs, **options, position=k))
-    return tuple(found)
+    positions = np.flatnonzero(~np.isnan(p).all(axis=0))
+    return tuple(reliability_at(p, g, int(k), options) for k in positions)
+
+
+def reliability_at(
+    probs: FloatArray, gold: IntArray, position: int, options: dict[str, Any]
+) -> Reliability:
+    """Bin the probabilities of one choice position; arrays as from `check_rows`."""
+    has = ~np.isnan(probs[:, position])
+    pairs = probs[has, position], gold[has] == position
+    return reliability_of_pairs(*pairs, **options, position=position)
 
 
 def _without_errors(
@@ -258,6 +265,7 @@ def _binned(
         accuracy_high=accuracy_high,
         null_low=null_low,
         null_high=null_high,
+        histogram=np.bincount(bin_index(confidence, n_bins=n_bins), minlength=n_bins),
         ece=ece,
         ece_null=null,
         position=position,

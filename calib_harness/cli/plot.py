@@ -1,0 +1,274 @@
+"""Figures from finished logs: ``plot reliability|forest|ranks|risk-coverage``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+from calib_harness.cli.logs import Binning, Cache, Logs, NBins, NoCache, Seed, show_log, split
+from calib_harness.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from calib_harness.predictions import Predictions
+
+app = typer.Typer(name="plot", help="Figures for papers: PDF, SVG or PNG.", no_args_is_help=True)
+
+_MOST_PANELS = 40
+
+Output = Annotated[Path, typer.Option("-o", "--output", help="File to write: .pdf, .svg or .png.")]
+Task = Annotated[str | None, typer.Option("--task", help="Task, or benchmark (arc_easy).")]
+Method = Annotated[str | None, typer.Option("--method", help="E.g. choice.")]
+Model = Annotated[
+    str | None, typer.Option("--model", help="Comma-separated models, overlaid in one panel.")
+]
+Base = Annotated[str | None, typer.Option("--base", help="Base model of a single pair.")]
+Aligned = Annotated[str | None, typer.Option("--aligned", help="Aligned model of it.")]
+Pairs = Annotated[
+    Path | None, typer.Option("--pairs", help="CSV with columns family, base, aligned.")
+]
+Metric = Annotated[str, typer.Option("--metric", help="E.g. ece.")]
+Resamples = Annotated[
+    int, typer.Option("--resamples", help="Bootstrap resamples; 0: no intervals of the metric.")
+]
+
+
+class _Display(Protocol):
+    def plot(self, ax: Axes) -> Any: ...
+
+
+@app.command()
+def reliability(
+    logs: Logs,
+    output: Output,
+    task: Task = None,
+    method: Method = None,
+    model: Model = None,
+    base: Base = None,
+    aligned: Aligned = None,
+    pairs: Pairs = None,
+    classwise: Annotated[
+        bool, typer.Option("--classwise", help="One panel per choice position, as SCE bins.")
+    ] = False,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Accuracy against confidence, bin by bin, beside what a calibrated model would show.
+
+    One panel per pair (or model); models named together are overlaid.
+
+    Example: calib-harness plot reliability out/ --base M --aligned M-chat -o reliability.pdf
+    """
+    _start(output)
+    from calib_harness.report.reliability_display import ReliabilityDisplay
+    from calib_harness.summary import SummaryOptions
+
+    SummaryOptions(n_bins=n_bins, binning=binning, n_resamples=resamples)  # checks them
+    groups = _groups(logs, task, method, model, base, aligned, pairs, cache, no_cache)
+    options: dict[str, Any] = {
+        "n_bins": n_bins,
+        "binning": binning,
+        "n_resamples": resamples,
+        "seed": seed,
+    }
+    if classwise:
+        if len(groups) > 1:
+            raise UserError(
+                f"--classwise draws one model or pair, and there are {len(groups)}: choose with "
+                "--model, or --base and --aligned."
+            )
+        (runs,) = groups
+        displays = [
+            ReliabilityDisplay.from_predictions(*runs, position=k, **options)
+            for k in range(min(run.scores.shape[1] for run in runs))
+        ]
+    else:
+        displays = [ReliabilityDisplay.from_predictions(*runs, **options) for runs in groups]
+    _draw_grid(displays, output, height=3.8)
+
+
+@app.command()
+def risk_coverage(
+    logs: Logs,
+    output: Output,
+    task: Task = None,
+    method: Method = None,
+    model: Model = None,
+    base: Base = None,
+    aligned: Aligned = None,
+    pairs: Pairs = None,
+    resamples: Resamples = 1000,
+    seed: Seed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Error rate among the most confident answers, with AURC.
+
+    Example: calib-harness plot risk-coverage out/ --task sciq --method choice -o curves.pdf
+    """
+    _start(output)
+    from calib_harness.report.risk_coverage import RiskCoverageDisplay
+    from calib_harness.summary import SummaryOptions
+
+    SummaryOptions(n_resamples=resamples)  # checks it
+    groups = _groups(logs, task, method, model, base, aligned, pairs, cache, no_cache)
+    displays = [
+        RiskCoverageDisplay.from_predictions(*runs, n_resamples=resamples, seed=seed)
+        for runs in groups
+    ]
+    _draw_grid(displays, output, height=3.0)
+
+
+@app.command()
+def forest(
+    logs: Logs,
+    output: Output,
+    pairs: Pairs = None,
+    base: Base = None,
+    aligned: Aligned = None,
+    task: Task = None,
+    method: Method = None,
+    metric: Metric = "ece",
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[
+        int | None, typer.Option("--resamples", help="Paired resamples over questions.")
+    ] = None,
+    seed: Seed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Change of a metric from base to aligned model, with intervals, by family.
+
+    Example: calib-harness plot forest out/ --pairs pairs.csv --metric ece -o forest.pdf
+    """
+    _start(output)
+    from calib_harness.comparison import compare
+    from calib_harness.report.forest import ForestDisplay
+    from calib_harness.report.selection import of_one_kind, read_runs
+    from calib_harness.report.style import PAGE
+
+    if pairs is None and (base is None or aligned is None):
+        raise UserError("plot forest needs --pairs FILE, or both --base MODEL and --aligned MODEL.")
+    runs = read_runs(logs, task=task, method=method, cache=False if no_cache else cache)
+    result = compare(
+        of_one_kind(runs),
+        pairs,
+        base=base,
+        aligned=aligned,
+        metrics=[metric],
+        n_bins=n_bins,
+        binning=binning,
+        n_resamples=resamples,
+        seed=seed,
+    )
+    display = ForestDisplay.from_changes(result.changes, metric=metric)
+    _draw(display, output, PAGE * 0.75, display.height)
+
+
+@app.command()
+def ranks(
+    logs: Logs,
+    output: Output,
+    pairs: Pairs = None,
+    method: Method = None,
+    metric: Metric = "ece",
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    seed: Seed = 0,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Ranks across tasks, with Kendall's W: of the models, or with --pairs of change ratios.
+
+    Example: calib-harness plot ranks out/ --method choice --metric ece -o ranks.pdf
+    """
+    _start(output)
+    from calib_harness.comparison import compare
+    from calib_harness.report.ranks import RanksDisplay
+    from calib_harness.report.selection import of_one_kind, read_runs
+    from calib_harness.report.style import PAGE
+    from calib_harness.summary import metrics_frame
+
+    runs = read_runs(logs, method=method, cache=False if no_cache else cache)
+    runs = of_one_kind(runs, single_task=False)
+    binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
+    if pairs is not None:
+        # Ranks need no intervals of the changes.
+        result = compare(runs, pairs, metrics=[metric], n_resamples=2, seed=seed, **binned)
+        display = RanksDisplay.from_frame(result.changes, metric=metric, seed=seed)
+    else:
+        frame = metrics_frame(runs, metrics=[metric], n_resamples=0, **binned)
+        display = RanksDisplay.from_frame(
+            frame, metric=metric, unit="model", value="value", seed=seed
+        )
+    _draw(display, output, PAGE, display.height)
+
+
+def _start(output: Path) -> None:
+    """Fail on a wrong suffix or missing matplotlib before anything is read."""
+    show_log()
+    from calib_harness.report.style import check_suffix, import_matplotlib
+
+    check_suffix(output)
+    import_matplotlib()
+
+
+def _groups(
+    logs: list[str],
+    task: str | None,
+    method: str | None,
+    model: str | None,
+    base: str | None,
+    aligned: str | None,
+    pairs: Path | None,
+    cache: Path | None,
+    no_cache: bool,
+) -> list[tuple[Predictions, ...]]:
+    """Return the runs of each panel."""
+    from calib_harness.report.selection import of_one_kind, panels, read_runs
+
+    if (base is None) != (aligned is None):
+        raise UserError("give both --base MODEL and --aligned MODEL, or name models by --model.")
+    if sum(chosen is not None for chosen in (model, base, pairs)) > 1:
+        raise UserError("give only one of --model, --base with --aligned, and --pairs.")
+    names = [base, aligned] if base and aligned else split(model)
+    runs = read_runs(logs, task=task, method=method, cache=False if no_cache else cache)
+    return panels(of_one_kind(runs), models=names, pairs=pairs)
+
+
+def _draw_grid(displays: Sequence[_Display], output: Path, height: float) -> None:
+    """Draw each display into a panel of its own, two or three side by side."""
+    if len(displays) > _MOST_PANELS:
+        raise UserError(
+            f"{len(displays)} panels are more than a figure can show ({_MOST_PANELS}): choose "
+            "with --model or --pairs."
+        )
+    from calib_harness.report.style import COLUMN, PAGE, new_figure, print_style, save
+
+    columns = 3 if len(displays) > 6 else min(2, len(displays))
+    rows = -(-len(displays) // columns)
+    with print_style(small_legends=columns > 2):
+        figure = new_figure(PAGE if columns > 1 else COLUMN, height * rows)
+        # Each panel is laid out for itself: a long name narrows no other.
+        panels = figure.subfigures(rows, columns, squeeze=False).flat
+        for panel, display in zip(panels, displays, strict=False):
+            display.plot(panel.subplots())
+        save(figure, output)
+
+
+def _draw(display: _Display, output: Path, width: float, height: float) -> None:
+    from calib_harness.report.style import new_figure, print_style, save
+
+    with print_style():
+        figure = new_figure(width, height)
+        display.plot(figure.subplots())
+        save(figure, output)

@@ -1,0 +1,256 @@
+"""Ranks across tasks: whether the models keep their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.comparison import rank_agreement
+from calib_harness.core.checks import FloatArray
+from calib_harness.core.inference import min_ranks
+from calib_harness.core.metrics import METRICS
+from calib_harness.errors import UserError
+from calib_harness.report.style import GREY, PAGE, axes_for, look, only_value, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from typing_extensions import Self
+
+_ROW = 0.17  # inches
+
+
+@dataclass(frozen=True, eq=False)
+class Ranks:
+    """Ranks of models (or of pairs) on each task, and how well the tasks agree.
+
+    Attributes
+    ----------
+    metric, method, value : str
+        What is ranked; `value` is the column of the frame.
+    first : str
+        What rank 1 means: ``"largest"`` or ``"best"``.
+    tasks : tuple of str
+    labels : tuple of str
+        What is ranked, by mean rank.
+    ranks : ndarray, shape (labels, tasks)
+        Ties share the smaller rank.
+    kendalls_w, mean_tau, p_value : float
+        See :func:`calib_harness.rank_agreement`.
+    n_dropped : int
+        Units left out because some task has no value of them.
+    """
+
+    metric: str
+    method: str
+    value: str
+    first: str
+    tasks: tuple[str, ...]
+    labels: tuple[str, ...]
+    ranks: FloatArray
+    kendalls_w: float
+    mean_tau: float
+    p_value: float
+    n_dropped: int
+
+
+def ranks(
+    frame: pd.DataFrame,
+    *,
+    metric: str,
+    method: str | None = None,
+    unit: str | Sequence[str] = ("base", "aligned"),
+    value: str = "change_ratio",
+    seed: int = 0,
+) -> Ranks:
+    """Rank units within each task and measure the agreement of the tasks.
+
+    Parameters
+    ----------
+    frame : DataFrame
+        One row per unit × task × method × metric: ``Comparison.changes``, a metrics frame (with
+        ``unit="model", value="value"``) or published changes.
+    metric : str
+    method : str, optional
+        Needed if there are several.
+    unit : str or sequence of str
+        Columns that name what is ranked.
+    value : str
+        Column that ranks: 1 is the largest, but of ``"value"`` (the metric itself) the best.
+    seed : int
+        Of the permutation test.
+
+    Returns
+    -------
+    Ranks
+
+    Raises
+    ------
+    UserError
+        If there is no such metric or method, several methods and none was named, or fewer than
+        two tasks or two units with a value in every task.
+
+    Examples
+    --------
+    >>> frame = pd.DataFrame({"method": "choice", "metric": "ece", "model": ["a", "b", "c"] * 2,
+    ...     "task": ["t"] * 3 + ["u"] * 3, "change_ratio": [.1, .2, .3, .2, .3, .5]})
+    >>> found = ranks(frame, metric="ece", unit="model")
+    >>> found.labels, found.ranks.tolist(), found.kendalls_w
+    (('c', 'b', 'a'), [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], 1.0)
+    """
+    metric = only_value(frame["metric"], "metric", metric)
+    chosen = frame[frame["metric"] == metric]
+    method = only_value(chosen["method"], "method", method)
+    chosen = chosen[chosen["method"] == method]
+    units = [unit] if isinstance(unit, str) else list(unit)
+    by = [key for key in ("task", "n_shot") if key in chosen and chosen[key].notna().all()]
+    table = chosen.pivot_table(index=by, columns=units, values=value, sort=False)
+    complete = table.dropna(axis=1)
+    if len(table) < 2 or complete.shape[1] < 2:
+        raise UserError(
+            "ranks need at least two tasks, and two models (or pairs) with a value in each; "
+            f"{metric}, {method} has {len(table)} task(s) "
+            f"({', '.join(map(str, dict.fromkeys(chosen['task'])))}) and {complete.shape[1]} of "
+            f"{table.shape[1]} complete."
+        )
+    best = value == "value"
+    numbers = complete.to_numpy(dtype=float)
+    order = np.stack([min_ranks(_ascending(row, metric, best)) for row in numbers], axis=1)
+    agreement = rank_agreement(chosen, unit=units, value=value, seed=seed).iloc[0]
+    keys = complete.columns.to_frame().to_numpy()
+    labels = [" → ".join(map(str, key)) for key in keys]
+    by_mean = np.argsort(order.mean(axis=1), kind="stable")
+    return Ranks(
+        metric=metric,
+        method=method,
+        value=value,
+        first="best" if best else "largest",
+        tasks=tuple(_task_names(complete.index)),
+        labels=tuple(labels[i] for i in by_mean),
+        ranks=order[by_mean],
+        kendalls_w=float(agreement["kendalls_w"]),
+        mean_tau=float(agreement["mean_tau"]),
+        p_value=float(agreement["p_value"]),
+        n_dropped=int(table.shape[1] - complete.shape[1]),
+    )
+
+
+def _ascending(values: FloatArray, metric: str, best: bool) -> FloatArray:
+    """Return numbers of which the smallest gets rank 1."""
+    if not best:
+        return -values
+    direction = METRICS[metric].direction
+    return {"lower": values, "higher": -values, "zero": np.abs(values)}[direction]
+
+
+def _task_names(index: pd.Index) -> list[str]:
+    """Name each row by its task, and by its shots where a task has several."""
+    if not isinstance(index, pd.MultiIndex):
+        return [str(task) for task in index]
+    several = index.get_level_values(0).duplicated().any()
+    return [f"{task}, {shots:.0f}-shot" if several else str(task) for task, shots in index]
+
+
+class RanksDisplay:
+    """Bump chart: one line per model (or pair) over the tasks, rank 1 at the top.
+
+    Parameters
+    ----------
+    data : Ranks
+
+    Attributes
+    ----------
+    ax_, figure_
+        What `plot` has drawn into.
+
+    Examples
+    --------
+    See ``examples/figures.py``.
+    """
+
+    ax_: Axes
+    figure_: Figure
+
+    def __init__(self, data: Ranks) -> None:
+        self.data = data
+
+    @classmethod
+    def from_frame(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        metric: str,
+        method: str | None = None,
+        unit: str | Sequence[str] = ("base", "aligned"),
+        value: str = "change_ratio",
+        seed: int = 0,
+    ) -> Self:
+        """Compute the chart of a frame; parameters and errors as for `ranks`."""
+        return cls(ranks(frame, metric=metric, method=method, unit=unit, value=value, seed=seed))
+
+    @property
+    def height(self) -> float:
+        """Height in inches at which no label touches the next."""
+        return max(2.2, 1.7 + _ROW * len(self.data.labels))
+
+    def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
+        """Draw into `ax`, or into a new figure that is as high as it needs to be."""
+        self.figure_, ax = axes_for(ax, PAGE, self.height)
+        self.ax_, data = ax, self.data
+        at = np.arange(len(data.tasks))
+        for number, (label, row) in enumerate(zip(data.labels, data.ranks, strict=True)):
+            style = look(number)
+            ax.plot(
+                at,
+                row,
+                label=plain(label),
+                color=style.colour,
+                linestyle=style.line,
+                marker=style.marker,
+                linewidth=1.1,
+                markersize=4,
+                clip_on=False,
+            )
+        self._name_lines()
+        count = len(data.labels)
+        ax.set_xticks(at, [plain(task, 30) for task in data.tasks], rotation=30, ha="right")
+        ax.set(xlim=(-0.1, at[-1] + 0.1), ylim=(count + 0.5, 0.5))
+        step = max(1, round(count / 15))
+        ax.set_yticks(np.arange(1, count + 1, step))
+        ax.set_ylabel("Rank")
+        ax.set_title(self.heading if title is None else plain(title, 120), loc="left")
+        return self
+
+    @property
+    def heading(self) -> str:
+        """What is ranked, and the agreement of the tasks."""
+        data = self.data
+        ranked = "" if data.value == "value" else f"{data.value.replace('_', ' ')} of "
+        dropped = f"; {data.n_dropped} incomplete left out" if data.n_dropped else ""
+        return (
+            f"{ranked}{data.metric}, {data.method} (rank 1 = {data.first})\n"
+            f"Kendall's W = {data.kendalls_w:.2f} (p = {data.p_value:.2g}), "
+            f"mean τ = {data.mean_tau:.2f} over {len(data.tasks)} tasks"
+            f"{dropped}"
+        )
+
+    def _name_lines(self) -> None:
+        """Name each line at its right end; ties share a rank, so names go to the free ones."""
+        data = self.data
+        last = len(data.tasks) - 1
+        slots = np.empty(len(data.labels))
+        slots[np.argsort(data.ranks[:, -1], kind="stable")] = np.arange(1, len(data.labels) + 1)
+        for label, rank, slot in zip(data.labels, data.ranks[:, -1], slots, strict=True):
+            self.ax_.annotate(
+                plain(label),
+                (last, rank),
+                (last + 0.25, slot),
+                annotation_clip=False,
+                va="center",
+                fontsize="small",
+                arrowprops={"arrowstyle": "-", "color": GREY, "linewidth": 0.4, "shrinkB": 3},
+            )

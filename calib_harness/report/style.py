@@ -1,0 +1,267 @@
+"""How every figure looks: sizes for print, colours and marks for every reader, plain files.
+
+Colours are those of Okabe and Ito (2008), which colour-blind readers tell apart; line styles and
+markers say the same again, for greyscale. matplotlib is imported when something is drawn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from calib_harness.errors import UserError
+from calib_harness.predictions.table import Predictions
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+#: Width of a figure of one column, and of a whole page, in inches.
+COLUMN, PAGE = 3.4, 7.0
+SUFFIXES = (".pdf", ".svg", ".png")
+
+BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+PURPLE, SKY, BLACK, GREY = "#CC79A7", "#56B4E9", "#000000", "#767676"
+
+_SETTINGS: Any = {
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "figure.dpi": 150,
+    "savefig.dpi": 300,
+    "pdf.fonttype": 42,  # text stays text
+    "svg.hashsalt": "calib-harness",
+}
+# What would make two files of the same figure differ.
+_METADATA: dict[str, dict[str, Any]] = {
+    ".pdf": {"CreationDate": None},
+    ".svg": {"Date": None},
+    ".png": {},
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """Colour, marker and line style of one series."""
+
+    colour: str
+    marker: str
+    line: str | tuple[int, tuple[float, ...]]
+    hatch: str = ""
+
+
+_LOOKS = (
+    Look(BLUE, "o", "-"),
+    Look(VERMILION, "s", "--", "////"),
+    Look(GREEN, "^", "-.", "...."),
+    Look(PURPLE, "D", ":", "xxxx"),
+    Look(ORANGE, "v", (0, (5, 1, 1, 1, 1, 1)), "++++"),
+    Look(SKY, "P", (0, (1, 1)), "oooo"),
+    Look(BLACK, "X", (0, (8, 2)), "----"),
+)
+
+
+def look(number: int) -> Look:
+    """Return the look of series `number`; after the last colour, markers and lines shift."""
+    count = len(_LOOKS)
+    colour, shift = _LOOKS[number % count], number // count
+    mark = _LOOKS[(number + shift) % count]
+    return Look(colour.colour, mark.marker, mark.line, mark.hatch)
+
+
+def print_style(*, small_legends: bool = False) -> AbstractContextManager[None]:
+    """Return the context in which the command line draws and saves: small type, thin lines."""
+    import_matplotlib()
+    from matplotlib import rc_context
+
+    size = 6 if small_legends else 7
+    return rc_context(_SETTINGS | {"legend.fontsize": size, "legend.title_fontsize": size})
+
+
+def import_matplotlib() -> None:
+    """Raise a UserError that says what to install if matplotlib is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise UserError(
+            "figures need matplotlib, which is not installed: pip install 'calib-harness[plot]'."
+        ) from error
+
+
+def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """Return `ax` with its figure, or a new pyplot figure of that size in inches."""
+    import_matplotlib()
+    if ax is None:
+        from matplotlib import pyplot
+
+        return pyplot.subplots(figsize=(width, height), layout="constrained")
+    figure = ax.get_figure(root=True)
+    if figure is None:
+        raise ValueError("ax must belong to a figure; got one that was removed.")
+    return figure, ax
+
+
+def split_below(ax: Axes, share: float = 0.27) -> tuple[Axes, Axes]:
+    """Give the lower part of `ax` to new axes that share its horizontal one."""
+    figure = ax.figure
+    place = ax.get_subplotspec()
+    if place is None:  # placed by hand
+        box = ax.get_position()
+        lower = figure.add_axes((box.x0, box.y0, box.width, box.height * share), sharex=ax)
+        ax.set_position(
+            (box.x0, box.y0 + box.height * (share + 0.05), box.width, box.height * (0.95 - share))
+        )
+        return ax, lower
+    parts = place.subgridspec(2, 1, height_ratios=(1 - share, share), hspace=0.0)
+    ax.set_subplotspec(parts[0])
+    return ax, figure.add_subplot(parts[1], sharex=ax)
+
+
+def whole_numbers() -> Any:
+    """Return a locator that puts few ticks at whole numbers."""
+    from matplotlib.ticker import MaxNLocator
+
+    return MaxNLocator(nbins=3, integer=True)
+
+
+def legend_above(ax: Axes, title: str) -> None:
+    """Put the legend of `ax` above it, where it hides nothing."""
+    ax.legend(
+        title="\n".join(plain(line, 52) for line in title.split("\n")),
+        loc="lower left",
+        bbox_to_anchor=(-0.1, 1.0),
+        frameon=False,
+        borderpad=0,
+        borderaxespad=0.8,
+        alignment="left",
+        handlelength=2.0,
+        handletextpad=0.5,
+    )
+
+
+def run_labels(runs: Sequence[Predictions], given: Sequence[str] | None = None) -> list[str]:
+    """Return the labels given, or the models' names and whatever else tells the runs apart.
+
+    Of names such as ``org/model`` the last part is enough where no two models share it.
+
+    Raises
+    ------
+    ValueError
+        If the labels given do not name each run differently.
+    """
+    if given is not None:
+        if len(set(given)) != len(runs) or len(given) != len(runs):
+            raise ValueError(
+                f"labels must name each of {len(runs)} run(s) differently; got {list(given)}."
+            )
+        return list(given)
+    labels = [run.header.label for run in runs]
+    last_parts = [label.rstrip("/").rpartition("/")[2] for label in labels]
+    if len(set(last_parts)) == len(set(labels)):
+        labels = last_parts
+    for name, write in (
+        ("method", str),
+        ("task", str),
+        ("n_shot", lambda value: f"{value}-shot"),
+        ("chat_template", lambda value: "chat template" if value else "no chat template"),
+        ("settings", str),
+        ("date", str),
+    ):
+        if len(set(labels)) == len(labels):
+            break
+        values = [getattr(run.header, name) for run in runs]
+        if len(set(values)) > 1:
+            labels = [f"{label}, {write(v)}" for label, v in zip(labels, values, strict=True)]
+    return labels
+
+
+def common_parts(runs: Sequence[Predictions]) -> list[str]:
+    """Return the task and the method of runs, where all have the same."""
+    found = [{run.header.task for run in runs}, {run.header.method for run in runs}]
+    return [names.pop() for names in found if len(names) == 1]
+
+
+def only_value(column: Iterable[Any], name: str, wanted: str | None) -> str:
+    """Return `wanted`, or the only value of a column.
+
+    Raises
+    ------
+    UserError
+        If the column does not hold `wanted`, or has several values and none is wanted.
+    """
+    there = list(dict.fromkeys(map(str, column)))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted in there:
+        return wanted
+    if wanted is None:
+        raise UserError(f"there are several: choose with --{name} one of {', '.join(there)}.")
+    raise UserError(f"--{name} must be one of {', '.join(there)}; got {wanted!r}.")
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty figure, in inches, that no window shows."""
+    import_matplotlib()
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def check_suffix(output: Path) -> None:
+    """Raise a UserError unless the file's suffix names a format that can be written."""
+    if output.suffix.lower() not in SUFFIXES:
+        raise UserError(f"--output must end in {', '.join(SUFFIXES)}; got {str(output)!r}.")
+
+
+def save(figure: Figure, output: Path) -> None:
+    """Write a figure; the same figure always gives the same bytes.
+
+    Raises
+    ------
+    UserError
+        If the suffix is none of `SUFFIXES` or the file cannot be written.
+    """
+    check_suffix(output)
+    suffix = output.suffix.lower()
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with print_style():
+            figure.savefig(output, format=suffix[1:], metadata=_METADATA[suffix])
+    except OSError as error:
+        raise UserError(f"--output {output} cannot be written ({error.strerror}).") from error
+
+
+def plain(text: str, most: int = 32) -> str:
+    r"""Return text as matplotlib shows it literally: no mathematics, no control characters.
+
+    Longer text than `most` characters loses its middle.
+
+    Examples
+    --------
+    >>> plain("a$b$"), plain("organisation/model-7b", 11)
+    ('a\\$b\\$', 'organ…el-7b')
+    """
+    shown = "".join(c if c.isprintable() else " " for c in text)
+    if len(shown) > most:
+        tail = (most - 1) // 2
+        shown = f"{shown[: most - 1 - tail]}…{shown[-tail:]}"
+    # Legends leave out labels that start with an underscore.
+    hidden = "\u200a" if shown.startswith("_") else ""
+    return hidden + shown.replace("$", r"\$")
+
+
+def interval(value: float, low: float, high: float) -> str:
+    """Write ``0.123 [0.098, 0.150]``, or the value alone if its interval is unknown."""
+    if low != low or high != high:
+        return f"{value:.3f}"
+    return f"{value:.3f} [{low:.3f}, {high:.3f}]"
