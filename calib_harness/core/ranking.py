@@ -1,4 +1,4 @@
-"""AUROC and AURC: how well confidence ranks right answers above wrong ones."""
+"""AUROC, AURC and its curve: how well confidence ranks right answers above wrong ones."""
 
 from __future__ import annotations
 
@@ -49,6 +49,35 @@ def aurc_statistic(confidence: FloatArray, correct: FloatArray) -> Statistic:
         return ratio(area, total, otherwise=np.nan)
 
     return evaluate
+
+
+def risks(confidence: FloatArray, correct: FloatArray) -> FloatArray:
+    """Return the error rate among the k most confident answers, for k = 1..n.
+
+    Within a run of equal confidences it is the mean over all orders of the run, as in the AURC,
+    which is the mean of these n numbers.
+
+    Parameters
+    ----------
+    confidence, correct : ndarray, shape (n,)
+        Confidences, and 1 where the answer is right, else 0.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Examples
+    --------
+    The most confident answer is wrong; of the two next, equally confident, one is.
+
+    >>> risks(np.array([0.9, 0.6, 0.6]), np.array([0.0, 1.0, 0.0])).round(3).tolist()
+    [1.0, 0.75, 0.667]
+    """
+    _, run, size = np.unique(-confidence, return_inverse=True, return_counts=True)
+    errors = np.bincount(run, weights=1.0 - correct, minlength=size.size)
+    # Every answer of a run adds the run's share of errors.
+    expected = np.cumsum(np.repeat(errors / size, size))
+    return np.asarray(expected / np.arange(1, expected.size + 1))
 
 
 def _sorted_runs(values: FloatArray) -> tuple[IntArray, IntArray | None]:

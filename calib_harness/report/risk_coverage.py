@@ -13,6 +13,7 @@ from calib_harness.core.checks import FloatArray, check_count, check_rows
 from calib_harness.core.confidence import top_label
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, bootstrap
 from calib_harness.core.metrics import aurc
+from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Predictions
 from calib_harness.report.style import (
     COLUMN,
@@ -90,15 +91,11 @@ def risk_coverage(
     """
     p, g = check_rows(probs, gold)
     confidence, prediction = top_label(p)
-    _, run, size = np.unique(-confidence, return_inverse=True, return_counts=True)
-    errors = np.bincount(run, weights=prediction != g)
-    # Every answer of a run of equal confidences adds the run's share of errors.
-    expected = np.cumsum(np.repeat(errors / size, size))
-    k = np.arange(1, len(p) + 1)
+    risk = risks(confidence, (prediction == g).astype(np.float64))
     area = Estimate(aurc(p, g), np.nan, np.nan, np.nan)
     if check_count("n_resamples", n_resamples, least=0):
         area = bootstrap(["aurc"], p, g, n_resamples=n_resamples, rng=seed)["aurc"]
-    return RiskCoverage(k / len(p), expected / k, area)
+    return RiskCoverage(np.arange(1, len(p) + 1) / len(p), risk, area)
 
 
 class RiskCoverageDisplay:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Bools, Floats, Predictions
 from calib_harness.report.reliability import Reliability, reliability_of_pairs
 from calib_harness.summary import SummaryOptions, summarise
@@ -79,10 +80,8 @@ def risk_curve(confidence: Floats, correct: Bools) -> Floats:
     n = confidence.size
     if n == 0:
         return np.full(COVERAGES.shape, np.nan)
-    order = np.argsort(-confidence, kind="stable")
-    errors = np.cumsum(~correct[order])
     kept = np.maximum(np.ceil(COVERAGES * n - 1e-9).astype(int), 1)
-    return np.asarray(errors[kept - 1] / kept)
+    return np.asarray(risks(confidence, correct.astype(np.float64))[kept - 1])
 
 
 def all_numbers(
