@@ -27,11 +27,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from calib_harness.sweep.attempts import append_attempt, cached_requests, set_aside_cache
+from calib_harness.sweep.attempts import append_attempt, cached_requests, mend_cache
 from calib_harness.sweep.failures import Failure, explain_end, explain_log, explain_os_error
 from calib_harness.sweep.lock import HeldError, RunLock
 from calib_harness.sweep.plan import Run
 from calib_harness.sweep.process import Ended, OutputLog, run_process
+from calib_harness.sweep.progress import FILE as PROGRESS
 from calib_harness.sweep.progress import ProgressReader, write_progress
 from calib_harness.sweep.results import check_results
 from calib_harness.sweep.secrets import Redactor
@@ -150,6 +151,7 @@ class _Attempt:
             reason = f"the environment lacks {names}; export it where the run is carried out"
             return Outcome(job.run.name, "failed", reason)
         self._prepare()
+        self._mended = mend_cache(job.folder)
         self._cached = cached_requests(job.folder)
         self._reader = ProgressReader(self._cached)
         ended = self._run()
@@ -178,6 +180,7 @@ class _Attempt:
         job.folder.mkdir(parents=True, exist_ok=True)
         # What an interrupted attempt has begun to write; everything in it is in the cache, too.
         shutil.rmtree(job.folder / "results", ignore_errors=True)
+        (job.folder / PROGRESS).unlink(missing_ok=True)
         argv = self._argv()
         facts = {
             "name": job.run.name,
@@ -212,6 +215,8 @@ class _Attempt:
         )
         if job.run.trust_remote_code:
             log.feed(b"trust_remote_code is on: this run may execute code from the model's repo\n")
+        if self._mended is not None:
+            log.feed(f"the cache was damaged: {self._mended} requests of it are kept\n".encode())
         self._log = log
         return run_process(
             self._argv(),
@@ -246,8 +251,6 @@ class _Attempt:
         failure = explain_end(ended, self._job.run.time_limit, offline=offline)
         if failure is None and (problem := check_results(folder / "results")):
             failure = explain_log(ended.tail) or Failure(problem, transient=False)
-        if failure and "cache of scored requests is damaged" in failure.reason:
-            set_aside_cache(folder)
         if failure and self._log.complaint:
             return Failure(f"{failure.reason}; {self._log.complaint}", failure.transient)
         return failure
@@ -267,7 +270,7 @@ class _Attempt:
 
     def _publish(self, ended: Ended) -> None:
         folder = self._job.folder
-        (folder / "progress.json").unlink(missing_ok=True)
+        (folder / PROGRESS).unlink(missing_ok=True)
         facts = {
             "name": self._job.run.name,
             "identity": self._job.run.identity,

@@ -31,7 +31,7 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
     ),
     (
         r"database disk image is malformed|file is not a database",
-        "its cache of scored requests is damaged; it is set aside",
+        "its cache of scored requests is damaged; the next attempt mends it",
         True,
     ),
     (

@@ -134,21 +134,26 @@ def test_run_beyond_its_time_limit_is_ended(sweep, whole_at_last):
     whole_at_last()
 
 
-def test_model_that_does_not_exist_fails_at_once_and_alone(sweep):
-    sweep.spec["models"].insert(0, {"id": "absent"})
+ABSENT = "absent is not a local folder and is not a valid model identifier"
+
+
+def test_model_that_does_not_exist_fails_at_once_and_alone(sweep, whole_at_last):
+    sweep.order("second", "raise", at=0, text=ABSENT, times=2)
     status, told = sweep.run()
     assert status == 1
+    assert "FAILED second" in told
     assert "the model or its revision does not exist" in told
-    assert "absent is not a local folder" in told
+    assert ABSENT in told
     assert "retry" not in told
-    assert sweep.finished() == {"first", "second", "third"}
+    assert sweep.finished() == {"first", "third"}
     status, told = sweep.run()
     assert status == 1
-    assert "4 runs: 3 finished, 1 failed" in told
+    assert "3 runs: 2 finished, 1 failed" in told
+    whole_at_last()
 
 
-def test_model_that_gives_nan_is_finished_and_its_numbers_are_missing(sweep):
-    sweep.spec["models"][1]["id"] = "nan-model"
+def test_model_that_gives_nan_is_finished_and_its_numbers_are_missing(sweep, whole_at_last):
+    sweep.spec["models"][2]["id"] = "nan-model"
     status, told = sweep.run()
     assert status == 0
     assert "3 finished, 0 failed" in told
@@ -156,6 +161,7 @@ def test_model_that_gives_nan_is_finished_and_its_numbers_are_missing(sweep):
     row = next(row for row in rows if row["model"] == "nan-model")
     assert row["n_unusable"] == "20"
     assert row["ece"] == ""
+    whole_at_last()
 
 
 def test_transient_failures_are_told_from_permanent_ones(sweep):
@@ -220,16 +226,34 @@ def test_torn_lock_file_does_no_harm(sweep, whole_at_last):
     whole_at_last()
 
 
-def test_damaged_cache_is_set_aside(sweep):
-    sweep.order("first", "kill", at=15, times=3)
+def cut_in_half(cache: Path) -> None:
+    cache.write_bytes(cache.read_bytes()[: cache.stat().st_size // 2])
+
+
+def overwrite(cache: Path) -> None:
+    data = bytearray(cache.read_bytes())
+    data[5000:9000] = b"not what sqlite wrote " * 200
+    cache.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, overwrite])
+def test_what_is_good_of_a_damaged_cache_is_not_scored_again(sweep, undisturbed, damage):
+    sweep.order("first", "kill", at=100)
+    sweep.spec |= {"tasks": ["fake_mc", "fake_more"], "execution": {"retries": 0}}
+    task = sweep.root / "tasks" / "fake_mc.yaml"
+    task.with_name("fake_more.yaml").write_text(task.read_text().replace("fake_mc", "fake_more"))
     sweep.run()
     cache = sweep.unfinished("first") / "cache_rank0.db"
-    cache.write_bytes(b"this is no database" * 100)
+    damage(cache)
     status, told = sweep.run()
-    assert status == 0
-    assert "its cache of scored requests is damaged" in told
+    assert status == 0, told
     [folder] = (sweep.output / "runs").glob("first-*")
     assert list(folder.glob("cache_rank0.db.damaged-*"))
+    log = (folder / "output.log").read_text()
+    kept = int(log.split("the cache was damaged: ")[1].split()[0])
+    print(f"of 100 requests {kept} could be kept, {sweep.scored_twice()} were scored twice")
+    assert sweep.scored_twice() == 100 - kept
+    assert sweep.tables() == undisturbed()
 
 
 @pytest.fixture
