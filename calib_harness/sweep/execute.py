@@ -283,7 +283,9 @@ class _Attempt:
 
 def _environment(job: Job, devices: str | None) -> dict[str, str]:
     """Return the environment of a run's process."""
-    environment = os.environ | dict(job.variables) | {"PYTHONUNBUFFERED": "1"}
+    # SAFEPATH (from Python 3.11 on): modules in the folder where a run starts are never imported.
+    always = {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"}
+    environment = os.environ | dict(job.variables) | always
     if devices is not None:
         environment["CUDA_VISIBLE_DEVICES"] = devices
     root = Path(__file__).parents[2]

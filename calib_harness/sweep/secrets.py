@@ -26,6 +26,25 @@ def looks_secret(name: str) -> bool:
     return bool(_SECRET.search(name)) and not _HARMLESS.search(name.lower())
 
 
+def secret_key(value: object) -> str | None:
+    """Return the first key that looks like a secret's in nested mappings and lists, or None.
+
+    >>> secret_key({"peft": "x", "model_kwargs": [{"api_key": "..."}]})
+    'api_key'
+    """
+    if isinstance(value, Mapping):
+        for key, part in value.items():
+            if looks_secret(str(key)):
+                return str(key)
+            if found := secret_key(part):
+                return found
+    elif isinstance(value, list):
+        for part in value:
+            if found := secret_key(part):
+                return found
+    return None
+
+
 class Redactor:
     """Replaces the values of secret environment variables in text by their names.
 
@@ -39,10 +58,13 @@ class Redactor:
 
     def __init__(self, environment: Mapping[str, str], also: Iterable[str] = ()) -> None:
         chosen = set(also)
+        # Line by line, since that is how output comes: a private key has many lines.
         self._values = {
-            value: name
+            line: name
             for name, value in environment.items()
-            if (looks_secret(name) or name in chosen) and len(value) >= _SHORTEST
+            if looks_secret(name) or name in chosen
+            for line in value.splitlines()
+            if len(line) >= _SHORTEST
         }
 
     def __call__(self, text: str) -> str:

@@ -19,13 +19,20 @@ from pydantic import (
     model_validator,
 )
 
-from calib_harness.sweep.secrets import looks_secret
+from calib_harness.sweep.secrets import looks_secret, secret_key
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
 # Arguments of lm-eval's models that have a key of their own here.
 _OWN_KEYS = ("revision", "dtype", "batch_size", "max_batch_size", "device", "trust_remote_code")
+
+
+# Variables that make a process load or trust code that its command does not name.
+_LOADS_CODE = re.compile(
+    r"PATH$|LD_|DYLD_|PYTHON(PATH|HOME|STARTUP|SAFEPATH|BREAKPOINT|PYCACHEPREFIX|PLATLIBDIR)"
+    r"|BASH_ENV$|ENV$|.*TRUST_REMOTE_CODE|GIT_SSH|CC$|CXX$|.*PRELOAD"
+)
 
 
 def _in_base_units(value: object, units: dict[str, Any]) -> float:
@@ -130,9 +137,10 @@ class Settings(Section):
         for key in self.model_args:
             if key in _OWN_KEYS:
                 raise ValueError(f"write {key} as a key of its own, beside model_args")
-            if looks_secret(key):
+        for name in ("model_args", "metadata"):
+            if secret := secret_key(getattr(self, name)):
                 raise ValueError(
-                    f"model_args holds a secret ({key}); export it in the shell and list the "
+                    f"{name} holds a secret ({secret}); export it in the shell and list the "
                     "variable's name under environment.pass instead"
                 )
         return self
@@ -186,12 +194,16 @@ class Environment(Section):
     passed: list[Variable] = Field(default=[], alias="pass", description="a list of variable names")
 
     @model_validator(mode="after")
-    def _no_secret_values(self) -> Environment:
+    def _neither_secrets_nor_code(self) -> Environment:
         for name in self.set:
             if looks_secret(name):
                 raise ValueError(
                     f"set holds a secret ({name}); export it in the shell and list the name "
                     "under environment.pass instead"
+                )
+            if _LOADS_CODE.match(name):
+                raise ValueError(
+                    f"set holds {name}, by which code can be loaded; export it in the shell instead"
                 )
         return self
 

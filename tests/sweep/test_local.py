@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.sweep import show_status
+
+HERE = str(Path(__file__).parent)
 
 
 def test_sweep_carries_out_every_run_and_keeps_what_led_to_it(sweep):
@@ -84,8 +88,10 @@ def test_workers_carry_out_runs_at_the_same_time(sweep):
 def test_variables_reach_the_run_and_secrets_reach_no_file(sweep, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
     sweep.write(environment={"set": {"FAKE_THREADS": 2}, "pass": ["HF_TOKEN"]})
+    sweep.order("second", "raise", text="a mistake with hf_abcdefghijklmnop in its traceback")
     status, told = sweep.run()
-    assert status == 0
+    assert status == 1
+    assert "a mistake with [HF_TOKEN] in its traceback" in told
     log = next((sweep.output / "runs").glob("first-*/output.log")).read_text()
     assert "a secret slips out: [HF_TOKEN]" in log
     for path in sweep.output.rglob("*"):

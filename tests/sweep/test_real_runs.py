@@ -18,6 +18,7 @@ from calib_harness.sweep.sweep import run_sweep
 MODEL = Path(__file__).parents[3] / "shared" / "models" / "stories260K"
 QUESTIONS = 30
 BATCH = 8
+SECRET = "hf_abcdefghijklmnop"
 
 pytestmark = [
     pytest.mark.slow,
@@ -87,6 +88,7 @@ def carry_out(world, monkeypatch, output: str, *, spec: str = "spec.yaml") -> tu
     monkeypatch.setenv("KILL_AT", str(world / f"{output}-kill"))
     monkeypatch.setenv("HF_HOME", str(world / "hf"))
     monkeypatch.setenv("CALIB_HARNESS_CACHE", str(world / "cache"))
+    monkeypatch.setenv("HF_TOKEN", SECRET)
     launcher = [sys.executable, str(Path(__file__).with_name("counting_run.py"))]
     with open(os.devnull, "w") as nowhere:
         console = Console(width=200, record=True, file=nowhere)
@@ -106,6 +108,12 @@ def carry_out(world, monkeypatch, output: str, *, spec: str = "spec.yaml") -> tu
             for row in rows
         ]
     return told, tables
+
+
+def test_token_of_the_environment_is_in_no_file_of_a_real_sweep(world, undisturbed):
+    files = [path for path in (world / "undisturbed").rglob("*") if path.is_file()]
+    assert any(path.name.startswith("results_") for path in files)
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
 
 
 def scored(world, output: str) -> Counter:

@@ -68,6 +68,14 @@ MISTAKES = {
         {"models": [{"id": "a", "model_args": {"token": "hf_123"}}]},
         "models[0]: model_args holds a secret (token)",
     ),
+    "secret deep in model_args": (
+        {"defaults": {"model_args": {"peft": {"api_key": "123"}}}},
+        "defaults: model_args holds a secret (api_key)",
+    ),
+    "code by a variable": (
+        {"environment": {"set": {"LD_PRELOAD": "./evil.so"}}},
+        "environment: set holds LD_PRELOAD, by which code can be loaded",
+    ),
     "back door in model_args": (
         {"defaults": {"model_args": {"trust_remote_code": True}}},
         "defaults: write trust_remote_code as a key of its own",
