@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -33,7 +34,9 @@ def run(
     ] = None,
     workers: Annotated[
         int | None,
-        typer.Option(min=1, help="Runs at once (local). Default: one per GPU, else one."),
+        typer.Option(
+            min=1, help="Runs at once; default: one per GPU, else one. Ray: its CPU cores here."
+        ),
     ] = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster; default: start one on this machine.")
@@ -46,15 +49,26 @@ def run(
     """
     from calib_harness.sweep.sweep import run_sweep
 
-    status = run_sweep(
-        spec, dry_run=dry_run, executor=executor, workers=workers, address=address, output=output
-    )
+    try:
+        status = run_sweep(
+            spec,
+            dry_run=dry_run,
+            executor=executor,
+            workers=workers,
+            address=address,
+            output=output,
+        )
+    except KeyboardInterrupt:  # while planning, or while tables are made: no run is going on
+        print("calib-harness: interrupted; start the same command to go on", file=sys.stderr)
+        status = 130
     raise typer.Exit(status)
 
 
 @app.command("status")
 def status(spec: _Spec, output: _Output = None) -> None:
-    """Print where every run of a sweep stands; reads files only.
+    """Print where every run of a sweep stands; status 0 if all are finished, else 1.
+
+    Reads files only: at any time, from anywhere that sees the output.
 
     Example: calib-harness sweep status examples/sweeps/toy_world.yaml
     """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,40 +16,10 @@ from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.progress import Progress, read_progress
 
 _PLAIN_EVERY = 30.0
+_WIDTH_FOR_BARS = 110
 
 
-class Display(Protocol):
-    """What the loop of a sweep tells about itself."""
-
-    def __enter__(self) -> Display: ...
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None: ...
-
-    def started(self, job: Job, *, queued: bool) -> None:
-        """Tell that a run begins, or is handed over to an executor that queues it."""
-
-    def update(self, running: Sequence[Job]) -> None:
-        """Show what is running now; called about twice a second."""
-
-    def held(self, outcome: Outcome) -> None:
-        """Tell that another sweep is at a run."""
-
-    def retrying(self, outcome: Outcome, delay: float) -> None:
-        """Tell that a run failed and is tried again."""
-
-    def ended(self, outcome: Outcome) -> None:
-        """Tell what came of a run."""
-
-    def say(self, text: str) -> None:
-        """Tell anything else."""
-
-
-class ConsoleDisplay:
+class Display:
     """One live line per running run and a total; without a terminal, a line per event.
 
     Parameters
@@ -68,9 +37,10 @@ class ConsoleDisplay:
         self._failed = 0
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._last_plain = time.monotonic()
+        self._began = time.time()
         self._told_held: set[str] = set()
 
-    def __enter__(self) -> ConsoleDisplay:
+    def __enter__(self) -> Display:
         if self._live:
             self._live.start()
         return self
@@ -86,27 +56,27 @@ class ConsoleDisplay:
             self._live.stop()
 
     def say(self, text: str) -> None:
-        """See :class:`Display`."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        """Print a line, above the live ones."""
+        say(self._console, text)
 
     def started(self, job: Job, *, queued: bool) -> None:
-        """See :class:`Display`."""
+        """Tell that a run begins, or is handed over to an executor that queues it."""
         self.say(f"{'queue' if queued else 'start'}   {job.run.name}")
         if job.run.trust_remote_code:
             self.say(f"        trust_remote_code is on for {job.run.model}: its code will run here")
 
     def held(self, outcome: Outcome) -> None:
-        """See :class:`Display`."""
+        """Tell that another sweep is at a run."""
         if outcome.name not in self._told_held:
             self._told_held.add(outcome.name)
             self.say(f"wait    {outcome.name}: carried out by {outcome.reason}")
 
     def retrying(self, outcome: Outcome, delay: float) -> None:
-        """See :class:`Display`."""
+        """Tell that a run failed and is tried again."""
         self.say(f"retry   {outcome.name}: {outcome.reason}; again in {duration(delay)}")
 
     def ended(self, outcome: Outcome) -> None:
-        """See :class:`Display`."""
+        """Tell what came of a run."""
         self._done += outcome.status == "finished"
         self._failed += outcome.status == "failed"
         counts = f"[{self._done}/{self._total}]"
@@ -120,42 +90,67 @@ class ConsoleDisplay:
             self.say(f"stopped {outcome.name}")
 
     def update(self, running: Sequence[Job]) -> None:
-        """See :class:`Display`."""
+        """Show what is running now; called about twice a second."""
+        plain_is_due = time.monotonic() - self._last_plain > _PLAIN_EVERY
+        if not self._live and not plain_is_due:
+            return
+        news = [(job, progress) for job in running if (progress := self._news(job))]
         if self._live:
-            self._live.update(self._lines(running), refresh=True)
-        elif time.monotonic() - self._last_plain > _PLAIN_EVERY:
-            self._last_plain = time.monotonic()
-            for job in running:
-                progress = read_progress(job.folder)
-                if progress:
-                    self.say(f"        {job.run.name}: {describe(progress)}")
+            self._live.update(self._lines(news, len(running)), refresh=True)
+            return
+        self._last_plain = time.monotonic()
+        for job, progress in news:
+            self.say(f"        {job.run.name}: {describe(progress)}")
 
-    def _lines(self, running: Sequence[Job]) -> RenderableType:
+    def _news(self, job: Job) -> Progress | None:
+        """Return a job's progress, unless it still queues and what is there is an old attempt's."""
+        progress = read_progress(job.folder)
+        return progress if progress and progress.updated >= self._began else None
+
+    def _lines(self, news: Sequence[tuple[Job, Progress]], running: int) -> RenderableType:
+        width, height = self._console.size
         table = Table.grid(padding=(0, 1))
-        for job in running:
-            progress = read_progress(job.folder) or Progress()
+        for _ in range(4):
+            table.add_column(no_wrap=True, overflow="ellipsis")
+        shown = news[: max(1, height - 6)]
+        for job, progress in shown:
             bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=20)
-            tasks = ", ".join(job.run.tasks)
-            table.add_row(job.run.name, _shortened(tasks, 30), bar, describe(progress))
+            tasks = _shortened(", ".join(job.run.tasks), max(12, width // 6))
+            cells = (job.run.name, tasks, describe(progress, short=True))
+            table.add_row(*cells, *([bar] if width >= _WIDTH_FOR_BARS else []))
+        more = f"{len(news) - len(shown)} more running, " if len(news) > len(shown) else ""
         failed = f", {self._failed} failed" if self._failed else ""
-        waiting = self._total - self._done - self._failed - len(running)
-        total = f"{self._done} of {self._total} runs finished{failed}, {waiting} waiting"
-        return Group(table, Text(total, style="bold"))
+        waiting = self._total - self._done - self._failed - running
+        queued = f"{running - len(news)} starting or queued, " if running > len(news) else ""
+        total = (
+            f"{self._done} of {self._total} runs finished{failed}, {more}{queued}{waiting} waiting"
+        )
+        return Group(table, Text(total, style="bold", no_wrap=True, overflow="ellipsis"))
 
 
-def describe(progress: Progress) -> str:
-    """Return a run's progress as a few words: questions done, rate, time left."""
+def say(console: Console, text: str) -> None:
+    """Print a line as it is: broken between words on a terminal, whole elsewhere."""
+    whole = not console.is_terminal
+    console.print(text, markup=False, highlight=False, soft_wrap=whole)
+
+
+def describe(progress: Progress, *, short: bool = False) -> str:
+    """Return a run's progress as a few words: questions done, rate, time left.
+
+    With `short`, requests are left out where questions can be told.
+    """
     if not progress.total:
         return progress.phase
     share = progress.done / progress.total
-    words = [f"{progress.done:,}/{progress.total:,} {progress.unit}"]
+    words, unit = [f"{progress.done:,}/{progress.total:,} {progress.unit}"], ""
     if progress.questions and progress.unit == "requests":
-        words.append(f"about {share * progress.questions:,.0f}/{progress.questions:,} questions")
+        questions = f"about {share * progress.questions:,.0f}/{progress.questions:,} questions"
+        words, unit = ([questions], " requests") if short else ([*words, questions], "")
     if progress.rate:
-        words.append(f"{progress.rate:,.1f}/s")
+        words.append(f"{progress.rate:,.1f}{unit}/s")
     if progress.seconds_left is not None and progress.done < progress.total:
         words.append(f"{duration(progress.seconds_left)} left")
-    if progress.cached:
+    if progress.cached and not short:
         words.append(f"{progress.cached:,} requests scored before")
     return ", ".join(words)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -72,8 +73,9 @@ def drive(jobs: Sequence[Job], executor: Executor, retries: Retries, display: Di
     Ctrl-C (or SIGTERM, or SIGHUP) ends the runs and returns; what they scored is kept.
     """
     began = time.monotonic()
-    loop = _Loop(jobs, executor, retries, display)
-    with _signals(loop.interrupt), display:
+    interrupted = threading.Event()
+    loop = _Loop(jobs, executor, retries, display, interrupted)
+    with _signals(interrupted.set), display:
         loop.run()
     loop.summary.wall = time.monotonic() - began
     return loop.summary
@@ -81,7 +83,12 @@ def drive(jobs: Sequence[Job], executor: Executor, retries: Retries, display: Di
 
 class _Loop:
     def __init__(
-        self, jobs: Sequence[Job], executor: Executor, retries: Retries, display: Display
+        self,
+        jobs: Sequence[Job],
+        executor: Executor,
+        retries: Retries,
+        display: Display,
+        interrupted: threading.Event,
     ) -> None:
         self.summary = Summary()
         self._jobs = {job.run.name: job for job in jobs}
@@ -91,19 +98,22 @@ class _Loop:
         self._executor = executor
         self._retries = retries
         self._display = display
+        # A signal may come between any two steps: its handler sets this, the loop acts on it.
+        self._interrupted = interrupted
 
     def run(self) -> None:
         while self._ready or self._running:
+            if self._interrupted.is_set() and not self.summary.interrupted:
+                self._interrupt()
             self._submit()
             for outcome in self._executor.wait(self._pause()):
                 self._running.discard(outcome.name)
                 self._take(outcome)
             self._display.update([self._jobs[name] for name in sorted(self._running)])
 
-    def interrupt(self) -> None:
-        if not self.summary.interrupted:
-            self.summary.interrupted = True
-            self._display.say("interrupted: ending the runs; start the same command to go on")
+    def _interrupt(self) -> None:
+        self.summary.interrupted = True
+        self._display.say("interrupted: ending the runs; start the same command to go on")
         self._ready.clear()
         self._executor.stop()
 
@@ -111,7 +121,7 @@ class _Loop:
         now = time.monotonic()
         for name in [name for name, when in self._ready.items() if when <= now]:
             job = self._jobs[name]
-            if name in self._ready and self._executor.has_room(job):
+            if self._executor.has_room(job):
                 del self._ready[name]
                 self._running.add(name)
                 self._executor.submit(job)

@@ -103,9 +103,13 @@ def is_held(path: Path) -> bool:
 
 
 def _age(path: Path) -> float:
-    """Return the seconds since a file changed, by the file system's own clock."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as now:
-        return os.stat(now.name).st_mtime - path.stat().st_mtime
+    """Return the seconds since a file changed, if possible by the file system's clock."""
+    try:
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".clock-") as probe:
+            now = os.stat(probe.name).st_mtime
+    except OSError:  # somebody who may only read asks for the status
+        now = time.time()
+    return now - path.stat().st_mtime
 
 
 def _describe(who: dict[str, object] | None) -> str:

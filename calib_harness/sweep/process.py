@@ -156,6 +156,9 @@ def run_process(
                     cause = "time limit"
                 if cause:
                     _end(process, selector, log)
+        except KeyboardInterrupt:  # how Ray cancels a task
+            cause = "stopped"
+            _end(process, selector, log)
         finally:
             # Also ends what the run itself has started and left behind.
             _signal(process.pid, signal.SIGKILL)

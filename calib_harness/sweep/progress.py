@@ -13,6 +13,7 @@ from pathlib import Path
 _BAR = re.compile(
     r"^(?P<label>.*?)\s*\d+%\|.*\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<times>[^\]]*)"
 )
+_MODEL = re.compile(r"Initializing \S+ model")
 _CONTEXTS = re.compile(r"Building contexts for (\S+) on rank")
 
 FILE = "progress.json"
@@ -66,7 +67,7 @@ class ProgressReader:
     """Follows a run's output line by line."""
 
     def __init__(self, cached: int = 0) -> None:
-        self.progress = Progress(cached=cached)
+        self.progress = Progress(cached=cached, updated=time.time())
         self._building = False
 
     def feed(self, line: str, now: float | None = None) -> None:
@@ -75,6 +76,8 @@ class ProgressReader:
         progress.updated = time.time() if now is None else now
         if match := _CONTEXTS.search(line):
             progress.phase, self._building = f"preparing {match[1]}", True
+        elif _MODEL.search(line):
+            progress.phase = "loading the model"
         elif match := _BAR.search(line):
             self._bar(match)
 

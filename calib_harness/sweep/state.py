@@ -38,10 +38,14 @@ def work_folder(plan: Plan) -> Path:
     """
     if plan.spec.execution.scratch:
         return Path(plan.spec.execution.scratch).expanduser().absolute()
-    if "://" not in plan.output:
-        return Path(plan.output)
+    return scratch_folder(plan.output) if "://" in plan.output else Path(plan.output)
+
+
+def scratch_folder(output: str) -> Path:
+    """Return the folder in the user's cache for runs of a sweep whose output is not at hand."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    return cache / "calib-harness" / "sweeps" / plan.output.replace("://", "-").replace("/", "-")
+    name = output.replace("://", "-").strip("/").replace("/", "-")
+    return cache / "calib-harness" / "sweeps" / name
 
 
 def run_states(plan: Plan) -> list[RunState]:

@@ -9,14 +9,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.display import ConsoleDisplay, duration
+from calib_harness.sweep.display import Display, duration, say
 from calib_harness.sweep.drive import Retries, Summary, drive
 from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
@@ -28,10 +27,6 @@ from calib_harness.sweep.state import (
     run_states,
     work_folder,
 )
-
-if TYPE_CHECKING:
-    from calib_harness.sweep.executors.local import LocalExecutor
-    from calib_harness.sweep.executors.ray import RayExecutor
 
 # The program that takes exactly `lm_eval run`'s arguments, with the plugin loaded.
 LAUNCHER = (sys.executable, "-m", "calib_harness", "run")
@@ -85,21 +80,21 @@ def run_sweep(
     _refuse_missing_variables(plan)
     jobs = [_job(plan, state, work, launcher) for state in states if state.status != "finished"]
     for note in plan.notes:
-        _say(console, f"note: {note}")
+        say(console, f"note: {note}")
     settings = plan.spec.execution
     retries = Retries(settings.retries, settings.backoff, settings.max_backoff)
-    _say(console, f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}")
-    display = ConsoleDisplay(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
+    say(console, f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}")
+    display = Display(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
     summary = Summary()
     if jobs:
         name = executor or settings.executor
         with contextlib.closing(_executor(plan, name, workers, address, retries, jobs)) as chosen:
             summary = drive(jobs, chosen, retries, display)
     _print_summary(summary, console)
-    _write_tables(plan, console)
     if summary.interrupted:
         return 130
-    return 1 if summary.named("failed") else 0
+    told = _write_tables(plan, console)
+    return 1 if summary.named("failed") or not told else 0
 
 
 def show_status(
@@ -133,13 +128,13 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
         table.add_row(*(Text(cells[heading]) for heading in headings[:-1]), Text(told, style=style))
     console.print(table)
     if common:
-        _say(console, f"tasks of every run: {', '.join(plan.runs[0].tasks)}")
+        say(console, f"tasks of every run: {', '.join(plan.runs[0].tasks)}")
     for run in plan.runs:
         if run.trust_remote_code:
-            _say(console, f"note: trust_remote_code is on for {run.model}: its code will run")
+            say(console, f"note: trust_remote_code is on for {run.model}: its code will run")
     for note in plan.notes:
-        _say(console, f"note: {note}")
-    _say(console, f"{len(states)} runs: {counts(states)}; output in {plan.output}")
+        say(console, f"note: {note}")
+    say(console, f"{len(states)} runs: {counts(states)}; output in {plan.output}")
 
 
 def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Job:
@@ -189,16 +184,23 @@ def _executor(
     jobs: list[Job],
 ) -> Executor:
     settings = plan.spec.execution
-    workers = workers or settings.workers
-    chosen: LocalExecutor | RayExecutor
+    workers, address = workers or settings.workers, address or settings.address
+    chosen: Executor
     if name == "local":
         from calib_harness.sweep.executors.local import LocalExecutor
 
+        if address is not None:
+            raise UserError(f"--address: expected --executor ray with it, got {address!r} alone")
         chosen = LocalExecutor(workers)
     else:
         from calib_harness.sweep.executors.ray import RayExecutor
 
-        chosen = RayExecutor(address or settings.address, workers, retries, work_folder(plan))
+        if address is not None and workers is not None:
+            raise UserError(
+                f"--workers: expected nothing beside --address, since the cluster at {address!r} "
+                f"decides how many runs go on at once, got {workers}"
+            )
+        chosen = RayExecutor(address, workers, retries, work_folder(plan))
     try:
         chosen.check(jobs)
     except BaseException:
@@ -215,39 +217,43 @@ def _print_summary(summary: Summary, console: Console) -> None:
     parts = [f"{finished} finished", f"{failed} failed"] + (
         [f"{stopped} stopped"] if stopped else []
     )
-    overhead = f", {duration(summary.wall)} in all" if summary.wall else ""
-    _say(
+    clock = f", {duration(summary.wall)} in all" if summary.wall else ""
+    say(
         console,
-        f"this time: {', '.join(parts)}; {summary.attempts} processes, "
-        f"{duration(summary.seconds)} inside them{overhead}; {summary.scored:,} requests scored, "
+        f"this time: {', '.join(parts)}; {_number(summary.attempts, 'process', 'processes')}, "
+        f"{duration(summary.seconds)} inside them{clock}; {summary.scored:,} requests scored, "
         f"{summary.reused:,} taken from earlier attempts",
     )
 
 
 def _print_failure(outcome: Outcome, console: Console) -> None:
-    _say(console, f"\nFAILED {outcome.name}: {outcome.reason}")
+    say(console, f"\nFAILED {outcome.name}: {outcome.reason}")
     for line in outcome.tail:
-        _say(console, f"    {line}")
+        say(console, f"    {line}")
 
 
-def _write_tables(plan: Plan, console: Console) -> None:
-    """Write the tables of what is finished now, and say where they are."""
+def _write_tables(plan: Plan, console: Console) -> bool:
+    """Write the tables of what is finished now and say where; return False if that failed."""
     from calib_harness.sweep.tables import write_tables
 
     states = run_states(plan)
     finished = sum(state.status == "finished" for state in states)
     try:
         files = write_tables(plan, states) if finished else []
-    except (UserError, OSError) as error:
-        _say(console, f"no tables: {error}")
-        return
+    except UserError as error:
+        say(console, f"no tables: {error}")
+        return True
+    except OSError as error:
+        say(console, f"FAILED to write the tables: {error}; start the same command again")
+        return False
     if files:
         where = files[0].rpartition("/")[0]
         names = ", ".join(file.rpartition("/")[2] for file in files)
         for package, versions in mixed_versions(plan, states).items():
-            _say(console, f"note: these runs saw several versions of {package}: {versions}")
-        _say(console, f"tables of {finished} of {len(states)} runs in {where}: {names}")
+            say(console, f"note: these runs saw several versions of {package}: {versions}")
+        say(console, f"tables of {finished} of {len(states)} runs in {where}: {names}")
+    return True
 
 
-def _say(console: Console, text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+def _number(count: int, one: str, many: str) -> str:
+    return f"{count} {one if count == 1 else many}"

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import pty
+import shutil
 import subprocess
 import sys
+import termios
+import threading
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +29,36 @@ dataset_path: json
 output_type: multiple_choice
 doc_to_text: question
 """
+
+
+class Terminal:
+    """A process in the foreground of a terminal, whose keyboard and screen a test holds."""
+
+    def __init__(self, process: subprocess.Popen, keyboard: int) -> None:
+        self.process = process
+        self._keyboard = keyboard
+        self._screen = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        # A terminal whose processes have all ended gives an error, not an end of file.
+        with contextlib.suppress(OSError):
+            while data := os.read(self._keyboard, 65536):
+                self._screen += data
+
+    def press_ctrl_c(self) -> None:
+        os.write(self._keyboard, b"\x03")
+
+    def hang_up(self) -> None:
+        """Close the terminal, as closing its window does."""
+        os.close(self._keyboard)
+
+    def end(self, timeout: float) -> str:
+        """Wait for the process and return all that was on the screen."""
+        self.process.wait(timeout)
+        self._reader.join(timeout=5)
+        return self._screen.decode()
 
 
 @dataclass
@@ -57,15 +93,33 @@ class Sweep:
     def start(self, executor: str = "local") -> subprocess.Popen:
         """Start the sweep as a process of its own."""
         self.write()
-        environment = os.environ | {"PYTHONPATH": str(HERE.parents[1])}
         return subprocess.Popen(
-            [sys.executable, str(HERE / "start_sweep.py"), str(self.path), executor],
-            env=environment,
+            self._command(executor),
+            env=os.environ | {"PYTHONPATH": str(HERE.parents[1])},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
         )
+
+    def start_in_terminal(self, executor: str = "local") -> Terminal:
+        """Start the sweep in the foreground of a terminal of its own."""
+        self.write()
+        ours, theirs = pty.openpty()
+        process = subprocess.Popen(
+            self._command(executor),
+            env=os.environ | {"PYTHONPATH": str(HERE.parents[1]), "TERM": "xterm"},
+            stdin=theirs,
+            stdout=theirs,
+            stderr=theirs,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(theirs)
+        return Terminal(process, ours)
+
+    def _command(self, executor: str) -> list[str]:
+        return [sys.executable, str(HERE / "start_sweep.py"), str(self.path), executor]
 
     def order(self, model: str, do: str, at: int = 10, **more) -> None:
         """Have the stand-in for `model` misbehave."""
@@ -135,14 +189,14 @@ def undisturbed(sweep, known_tables, tmp_path_factory, monkeypatch):
         if key in known_tables:
             return known_tables[key]
         root = tmp_path_factory.mktemp("undisturbed")
-        (root / "tasks").mkdir()
-        (root / "tasks" / "fake_mc.yaml").write_text(TASK)
-        other = Sweep(root, dict(sweep.spec))
+        shutil.copytree(sweep.root / "tasks", root / "tasks")
+        other = Sweep(root, sweep.spec | {"output": "out", "execution": {}})
         with monkeypatch.context() as patch:
             patch.setenv("FAKE_CONTROL", str(root))
             patch.setenv("FAKE_COUNTER", os.devnull)
             other.run()
         known_tables[key] = other.tables()
+        assert known_tables[key]
         return known_tables[key]
 
     return carry_out

@@ -113,7 +113,19 @@ def test_interrupted_sweep_ends_its_runs_and_can_be_resumed(sweep, whole_at_last
     whole_at_last()
 
 
-@pytest.mark.slow
+def test_ctrl_c_in_a_terminal_ends_the_run_and_leaves_what_can_be_resumed(sweep, whole_at_last):
+    sweep.order("first", "slow", at=0)
+    terminal = sweep.start_in_terminal()
+    run = wait_for(lambda: len(sweep.scored()) > 5 and child_of(terminal.process))
+    terminal.press_ctrl_c()
+    told = terminal.end(timeout=20)
+    assert terminal.process.returncode == 130, told
+    assert "interrupted: ending the runs" in told
+    assert "Traceback" not in told
+    assert not is_alive(run)
+    whole_at_last()
+
+
 def test_two_sweeps_on_one_folder_share_the_work(sweep, whole_at_last):
     sweep.order("first", "slow", at=0)
     one, other = sweep.start(), sweep.start()
@@ -285,6 +297,17 @@ def test_full_disk_is_told_and_gets_finished_once_there_is_room(
     assert "the disk is full" in told
     assert "Traceback" not in told.split("FAILED")[0]
     ballast.unlink()
+    whole_at_last()
+
+
+def test_tables_that_cannot_be_written_are_told_and_made_by_the_next_start(sweep, whole_at_last):
+    sweep.output.mkdir()
+    (sweep.output / "tables").touch()
+    status, told = sweep.run()
+    assert status == 1
+    assert "3 finished, 0 failed" in told
+    assert "FAILED to write the tables" in told
+    (sweep.output / "tables").unlink()
     whole_at_last()
 
 

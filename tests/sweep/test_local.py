@@ -128,6 +128,30 @@ def test_names_never_reach_a_shell(sweep):
     assert not trap.exists()
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
+def test_modules_in_the_folder_where_runs_start_are_not_imported(sweep, monkeypatch):
+    trap = sweep.root / "trap"
+    (sweep.root / "sqlite3.py").write_text(f"open({str(trap)!r}, 'w')")
+    monkeypatch.setenv("PYTHONPATH", HERE)
+    sweep.write(working_dir=".")
+    status, told = sweep.run(launcher=[sys.executable, "-m", "fake_run"])
+    assert status == 0, told
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"address": "auto"}, "--address: expected --executor ray"),
+        ({"executor": "ray", "address": "auto", "workers": 2}, "--workers: expected nothing"),
+    ],
+)
+def test_option_that_would_have_no_effect_is_refused(sweep, options, message):
+    with pytest.raises(UserError, match=message):
+        sweep.run(**options)
+    assert not sweep.scored()
+
+
 def test_more_gpus_than_the_machine_has_is_said_before_anything_starts(sweep):
     sweep.spec["models"][0]["resources"] = {"gpus": 2}
     with pytest.raises(UserError, match="expected at most 0"):

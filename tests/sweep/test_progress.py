@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-import pytest
+import io
+import time
+from collections import namedtuple
+from types import SimpleNamespace
 
-from calib_harness.sweep.display import describe
-from calib_harness.sweep.progress import ProgressReader, read_progress, write_progress
+import pytest
+from rich.console import Console
+
+from calib_harness.sweep.display import Display, describe, say
+from calib_harness.sweep.progress import Progress, ProgressReader, read_progress, write_progress
 from calib_harness.sweep.secrets import Redactor, looks_secret
 
 STOCK = """\
@@ -35,6 +41,65 @@ def test_requests_and_questions_of_stock_scoring_are_counted():
     assert describe(progress) == (
         "30/120 requests, about 15/60 questions, 30.0/s, 3.0 s left, 7 requests scored before"
     )
+
+
+def test_short_form_tells_questions_rate_and_time_left():
+    assert describe(read(STOCK), short=True) == "about 15/60 questions, 30.0 requests/s, 3.0 s left"
+
+
+def test_loading_the_model_is_told():
+    line = "2026-11-24 INFO [evaluator:239] Initializing hf model, with arguments: {}"
+    assert describe(read(line)) == "loading the model"
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_live_display_has_one_line_per_run_and_a_total(tmp_path, width):
+    names = [f"model-with-a-long-name-step{number}-0123456789ab" for number in range(30)]
+    jobs = [SimpleNamespace(folder=tmp_path / name, run=Named(name)) for name in names]
+    screen = Console(
+        file=io.StringIO(), force_terminal=True, width=width, height=24, _environ={"TERM": "xterm"}
+    )
+    with Display(screen, total=40, finished=5) as display:
+        for job in jobs[:25]:
+            job.folder.mkdir()
+            progress = Progress(
+                "scoring", 30, 120, questions=60, began=1.0, updated=time.time() + 9
+            )
+            write_progress(progress, job.folder)
+        lines = shown(display, jobs)
+    assert len(lines) == 19
+    assert all(len(line) <= width for line in lines)
+    assert lines[-1].startswith("5 of 40 runs finished, 7 more running")
+    assert "5 starting or queued, 5 waiting" in lines[-1] or width == 60
+
+
+Named = namedtuple("Named", ["name", "tasks"], defaults=[("arc_easy_calib", "sciq_calib")])
+
+
+def shown(display: Display, jobs) -> list[str]:
+    """Return the live lines as they stand on the screen."""
+    display.update(jobs)
+    screen = Console(file=io.StringIO(), width=display._console.width)
+    screen.print(display._live.renderable)
+    return screen.file.getvalue().rstrip("\n").split("\n")
+
+
+def test_old_progress_of_a_queued_run_is_not_shown(tmp_path):
+    job = SimpleNamespace(folder=tmp_path, run=Named("a"))
+    write_progress(Progress("scoring", 30, 120, updated=time.time() - 60), tmp_path)
+    screen = Console(file=io.StringIO(), force_terminal=True, width=80)
+    with Display(screen, total=1, finished=0) as display:
+        assert shown(display, [job]) == ["0 of 1 runs finished, 1 starting or queued, 0 waiting"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_long_line_is_whole_in_a_file_and_broken_between_words_on_a_terminal(terminal):
+    screen = Console(file=io.StringIO(), force_terminal=terminal, width=40)
+    say(screen, "words " * 20 + "and-one-that-is-longer-than-the-whole-terminal")
+    lines = screen.file.getvalue().rstrip("\n").split("\n")
+    assert "".join(lines).count("words ") + sum(line.endswith("words") for line in lines) == 20
+    assert "".join(lines).endswith("longer-than-the-whole-terminal")
+    assert len(lines) == (6 if terminal else 1)
 
 
 def test_bar_that_counts_questions_is_told_as_it_is():

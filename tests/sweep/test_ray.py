@@ -30,8 +30,13 @@ pytestmark = [
 
 
 @pytest.mark.slow
-def test_ray_gives_the_tables_of_the_local_executor_to_the_last_digit(sweep, undisturbed):
-    sweep.order("second", "raise", text="Connection reset by peer")
+def test_ray_gives_the_tables_of_the_local_executor_to_the_last_digit(
+    sweep, undisturbed, monkeypatch
+):
+    secret = "hf_abcdefghijklmnop"
+    monkeypatch.setenv("HF_TOKEN", secret)
+    before = set(Path("/tmp/ray").glob("session_*"))
+    sweep.order("second", "raise", text=f"Connection reset by peer {secret}")
     status, told = sweep.run(executor="ray", workers=2)
     assert status == 0, told
     assert "queue   first" in told
@@ -40,6 +45,10 @@ def test_ray_gives_the_tables_of_the_local_executor_to_the_last_digit(sweep, und
     assert sweep.scored_twice() == 0
     [folder] = (sweep.output / "runs").glob("second-*")
     assert len((folder / "attempts.jsonl").read_text().splitlines()) == 2
+    assert secret not in told
+    for root in (sweep.output, *(set(Path("/tmp/ray").glob("session_*")) - before)):
+        for path in root.rglob("*"):
+            assert not path.is_file() or secret.encode() not in path.read_bytes(), path
 
 
 @pytest.mark.slow
@@ -79,20 +88,32 @@ def workers_of(output: Path) -> list[int]:
 
 
 @pytest.mark.slow
-def test_interrupted_ray_sweep_ends_its_runs_and_can_be_resumed(sweep, undisturbed):
-    sweep.order("first", "slow", at=0)
-    process = sweep.start("ray")
+@pytest.mark.parametrize("how", ["Ctrl-C", "kill -9"])
+def test_ended_ray_sweep_ends_its_runs_and_can_be_resumed(sweep, undisturbed, how):
+    for model in ("first", "second", "third"):
+        sweep.order(model, "slow", at=0)
+    terminal = sweep.start_in_terminal("ray")
     deadline = time.monotonic() + 60
     while len(sweep.scored()) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    told = process.communicate(timeout=60)[0]
-    assert process.returncode == 130, told
+    if how == "Ctrl-C":
+        terminal.press_ctrl_c()
+    else:
+        os.kill(terminal.process.pid, signal.SIGKILL)
+    told = terminal.end(timeout=60)
+    if how == "Ctrl-C":
+        assert terminal.process.returncode == 130, told
+        assert "Traceback" not in told
+        assert "interrupted: ending the runs" in told
+        assert "0 requests scored" not in told  # what was scored until then is told
+    while workers_of(sweep.output) and time.monotonic() < deadline:
+        time.sleep(0.05)
     assert not workers_of(sweep.output)
     status, told = sweep.run()
     assert status == 0, told
     assert sweep.tables() == undisturbed()
-    assert sweep.scored_twice() <= 1
+    print(f"requests scored twice: {sweep.scored_twice()}")
+    assert sweep.scored_twice() <= 3  # one in flight per run
 
 
 @pytest.mark.slow
@@ -120,7 +141,7 @@ def job_of(sweep, number: int) -> Job:
 def test_run_from_a_node_that_does_not_see_the_output_travels_home(
     sweep, tmp_path_factory, monkeypatch
 ):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path_factory.mktemp("node")))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("node")))
     job = job_of(sweep, 0)
     retries = Retries(limit=0, backoff=0.1, longest=1.0)
     delivery = carry_out(job, "/no/such/marker", time.time(), retries)

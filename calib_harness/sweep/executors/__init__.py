@@ -1,13 +1,16 @@
 """Executors: what carries out jobs, on this machine or on many.
 
-Another one, for a cluster's queue, needs the five methods of :class:`Executor`. With submitit:
-``submit`` keeps ``AutoExecutor(...).submit(execute, job)``, ``wait`` asks these jobs for ``done()``
-and collects ``result()``, ``stop`` calls ``cancel()`` on them, ``has_room`` is always true, and
-``close`` has nothing to do.
+Another one, for a cluster's queue, needs the six short methods of :class:`Executor`, its name in
+``Execution.executor`` of the spec and in ``--executor``, and a line in ``sweep._executor``. With
+submitit: ``submit`` keeps ``AutoExecutor(...).submit(execute, job)``, ``wait`` asks these jobs for
+``done()`` and collects ``result()``, ``stop`` calls ``cancel()`` on them; ``has_room`` is always
+true, ``check`` and ``close`` have nothing to do. Jobs and outcomes can be pickled, what a run needs
+is in its job, and whatever happens to the job, its state is in the sweep's folder.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 from calib_harness.sweep.execute import Job, Outcome
@@ -22,6 +25,9 @@ class Executor(Protocol):
 
     manages: bool
 
+    def check(self, jobs: Sequence[Job]) -> None:
+        """Raise UserError for a job that can never be carried out; called once, at the start."""
+
     def has_room(self, job: Job) -> bool:
         """Return whether a job can be taken now; others wait in the sweep's queue."""
 
@@ -35,4 +41,4 @@ class Executor(Protocol):
         """End everything that runs; the outcomes come from `wait` as usual."""
 
     def close(self) -> None:
-        """Let go of what the executor has taken hold of; called once, at the end."""
+        """End what still runs and let go of everything; called once, at the end."""

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import threading
 import traceback
+from collections.abc import Sequence
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.execute import Job, Outcome, execute
@@ -48,7 +49,7 @@ class LocalExecutor:
         self._stop = threading.Event()
         self._ended: queue.Queue[tuple[Outcome, list[str]]] = queue.Queue()
 
-    def check(self, jobs: list[Job]) -> None:
+    def check(self, jobs: Sequence[Job]) -> None:
         """Raise UserError for a job that this machine can never carry out."""
         for job in jobs:
             if (needed := self._needs(job)) > self._gpus:
@@ -102,3 +103,4 @@ class LocalExecutor:
 
     def close(self) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
+        self._stop.set()

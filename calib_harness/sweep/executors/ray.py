@@ -13,7 +13,6 @@ import logging
 import os
 import shutil
 import tarfile
-import tempfile
 import time
 import uuid
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from calib_harness.sweep.attempts import read_attempts
 from calib_harness.sweep.drive import Retries
 from calib_harness.sweep.execute import Job, Outcome, execute
 from calib_harness.sweep.failures import explain_os_error
+from calib_harness.sweep.state import scratch_folder
 from calib_harness.sweep.store import open_store
 
 logger = logging.getLogger(__name__)
@@ -155,7 +155,8 @@ class RayExecutor:
         try:
             delivery: Delivery = self._ray.get(reference)
         except errors.TaskCancelledError:
-            return Outcome(job.run.name, "stopped")
+            stopped = Outcome(job.run.name, "stopped")
+            return _with_earlier_attempts(stopped, _attempts(job, self._since))
         except errors.RayTaskError as error:
             if isinstance(error.cause, TransientError):
                 return error.cause.outcome
@@ -200,10 +201,8 @@ def carry_out(job: Job, marker: str, since: float, retries: Retries) -> Delivery
     """
     at_home = "://" in job.output or Path(marker).exists()
     if not at_home:
-        away = (
-            Path(tempfile.gettempdir()) / "calib-harness" / job.output.strip("/").replace("/", "-")
-        )
-        job = dataclasses.replace(job, output=str(away), work=str(away))
+        away = job.work if job.work != job.output else str(scratch_folder(job.output))
+        job = dataclasses.replace(job, output=away, work=away)
     failures = [a for a in _attempts(job, since) if a.get("status") == "failed"]
     if failures:
         time.sleep(retries.delay(min(len(failures), max(1, retries.limit))) or 0)
