@@ -124,26 +124,39 @@ def _chains(logs: Mapping[Run, list[Predictions]]) -> dict[str, pd.DataFrame]:
     from calib_harness.comparison import compare_chain
 
     tables: dict[str, list[pd.DataFrame]] = defaultdict(list)
-    for family, members in _families(logs).items():
-        stepped = {label: run for label, run in members.items() if run.step is not None}
-        chosen = stepped or {label: run for label, run in members.items() if run.stage}
-        if len(chosen) < (2 if stepped else 3):
-            continue
-        chain = pd.DataFrame({"family": family, "model": list(chosen)})
-        if stepped:
-            chain["step"] = [run.step for run in chosen.values()]
-        else:
-            chain["stage"] = [run.stage for run in chosen.values()]
+    predictions = [p for part in logs.values() for p in part]
+    # All families at once, so that Holm's correction counts all their tests; families of steps
+    # apart from families of stages, whose places along the chain are no numbers.
+    for chain in _chains_by_kind(logs):
         try:
-            found = compare_chain([p for part in logs.values() for p in part], chain)
+            found = compare_chain(predictions, chain)
         except UserError as error:
-            logger.warning("family %s: no chain of stages: %s", family, error)
+            logger.warning("no chains of stages: %s", error)
             continue
         tables["chain"].append(chain)
         tables["chain_values"].append(found.values)
         tables["chain_changes"].append(found.changes)
         tables["chain_trends"].append(found.trends)
     return {name: pd.concat(frames, ignore_index=True) for name, frames in tables.items()}
+
+
+def _chains_by_kind(logs: Mapping[Run, list[Predictions]]) -> list[pd.DataFrame]:
+    """Return what compare_chain reads: families with two steps, then those with three stages."""
+    import pandas as pd
+
+    rows: dict[str, list[tuple[str, str, object]]] = {"step": [], "stage": []}
+    for family, members in _families(logs).items():
+        steps = {label: run.step for label, run in members.items() if run.step is not None}
+        stages = {label: run.stage for label, run in members.items() if run.stage}
+        if len(steps) >= 2:
+            rows["step"] += [(family, label, step) for label, step in steps.items()]
+        elif not steps and len(stages) >= 3:
+            rows["stage"] += [(family, label, stage) for label, stage in stages.items()]
+    return [
+        pd.DataFrame(found, columns=["family", "model", kind])
+        for kind, found in rows.items()
+        if found
+    ]
 
 
 def _families(logs: Mapping[Run, list[Predictions]]) -> dict[str, dict[str, Run]]:

@@ -27,7 +27,20 @@ def test_output_may_be_a_url(sweep, memory, undisturbed):
     status, told = sweep.run()
     assert "3 runs: 3 finished" in told
     assert sweep.scored() == before
-    assert memory.cat_file("/bucket/sweep/tables/metrics.csv")
+    tables = memory.glob("/bucket/sweep/tables/*.csv")
+    assert {path.rpartition("/")[2]: memory.cat_file(path).decode() for path in tables} == (
+        undisturbed()
+    )
+
+
+def test_output_may_be_the_url_of_a_folder(sweep, undisturbed):
+    url = f"file://{sweep.output}"
+    sweep.spec |= {"output": url, "execution": {"scratch": str(sweep.root / "scratch")}}
+    status, told = sweep.run()
+    assert status == 0
+    assert f"tables of 3 of 3 runs in {url}/tables" in told
+    assert sweep.tables() == undisturbed()
+    assert "3 runs: 3 finished" in sweep.run()[1]
 
 
 def test_transfer_that_was_cut_off_is_completed_without_scoring_again(sweep, memory):
