@@ -67,7 +67,8 @@ def load_spec(path: str | Path) -> Spec:
             f"SPEC: expected a YAML file, got {str(path)!r}: {error.strerror or error}"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+        told = " ".join(str(error).split()).replace('"<unicode string>", ', "")
+        raise UserError(f"{path}: not YAML: {told}") from None
     if not isinstance(data, dict):
         raise UserError(
             f"{path}: expected a mapping with output, tasks and models, got {show(data)}"
@@ -144,6 +145,8 @@ class _Mistake:
             hint = nearest(self._field, known) or f"expected one of {', '.join(known)}"
             return f"{at}unknown key; {hint}"
         expected = _description(self._section, self._field)
+        if self.location.endswith("]") and expected.startswith("a list of "):
+            expected = f"an entry of {expected}"
         if kind == "missing":
             return f"{at}this key is needed; expected {expected}"
         whole = _section_of(self._section, self._field) or not self._field

@@ -32,7 +32,10 @@ MISTAKES = {
         {"models": [{"id": "--help"}]},
         "models[0].id: expected a model's Hub id",
     ),
-    "task like an option": ({"tasks": ["-x"]}, "tasks[0]: expected a list of task names, got '-x'"),
+    "task like an option": (
+        {"tasks": ["-x"]},
+        "tasks[0]: expected an entry of a list of task names, got '-x'",
+    ),
     "wrong type": (
         {"defaults": {"num_fewshot": "five"}},
         "defaults.num_fewshot: expected a whole number from 0 up, or a list of them, got 'five'",
@@ -100,7 +103,10 @@ def test_all_mistakes_are_told_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("output: [", "not YAML"),
+        (
+            "output: [",
+            "not YAML: while parsing a flow node did not find expected node content in line 2",
+        ),
         ("- a", "expected a mapping"),
         ("output: a\noutput: b", "the key 'output' is given twice"),
         ("output: !!python/object/apply:os.system [echo]", "not YAML"),
