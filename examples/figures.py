@@ -37,8 +37,9 @@ def main(logs: str, pairs: str, output: str) -> None:
     changes = compare(runs, pairs, metrics=["ece"]).changes
     forest = ForestDisplay.from_changes(changes, metric="ece")
 
-    figure = Figure(figsize=(9, 5 + forest.height), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[5, forest.height])
+    width, height = forest.size(9)
+    figure = Figure(figsize=(width, 5 + height), layout="constrained")
+    above, below = figure.subfigures(2, 1, height_ratios=[5, height])
     left, right = above.subplots(1, 2)
     reliability.plot(left)
     coverage.plot(right)

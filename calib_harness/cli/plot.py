@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(name="plot", help="Figures for papers: PDF, SVG or PNG.", no_args_is_help=True)
 
 _MOST_PANELS = 40
+_NARROWEST, _WIDEST = 2, 40  # inches
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write: .pdf, .svg or .png.")]
 Task = Annotated[str | None, typer.Option("--task", help="Task, or benchmark (arc_easy).")]
@@ -32,13 +33,24 @@ Pairs = Annotated[
     Path | None, typer.Option("--pairs", help="CSV with columns family, base, aligned.")
 ]
 Metric = Annotated[str, typer.Option("--metric", help="E.g. ece.")]
+Width = Annotated[
+    float | None,
+    typer.Option("--width", help="Inches, e.g. 3.3 for one column (default: by what is drawn)."),
+]
 Resamples = Annotated[
     int, typer.Option("--resamples", help="Bootstrap resamples; 0: no intervals of the metric.")
 ]
 
 
-class _Display(Protocol):
-    def plot(self, ax: Axes) -> Any: ...
+class _Figure(Protocol):
+    def size(self, width: float = ...) -> tuple[float, float]: ...
+
+    def plot(self, ax: Axes, *, title: str | None = None) -> Any: ...
+
+
+class _Display(_Figure, Protocol):
+    title: str
+    ax_: Axes
 
 
 @app.command()
@@ -58,6 +70,7 @@ def reliability(
     binning: Binning = "uniform",
     resamples: Resamples = 1000,
     seed: Seed = 0,
+    width: Width = None,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -67,7 +80,7 @@ def reliability(
 
     Example: calib-harness plot reliability out/ --base M --aligned M-chat -o reliability.pdf
     """
-    _start(output)
+    _start(output, width)
     from calib_harness.report.reliability_display import ReliabilityDisplay
     from calib_harness.summary import SummaryOptions
 
@@ -92,7 +105,7 @@ def reliability(
         ]
     else:
         displays = [ReliabilityDisplay.from_predictions(*runs, **options) for runs in groups]
-    _draw_grid(displays, output, height=3.8)
+    _draw_grid(displays, output, width)
 
 
 @app.command()
@@ -107,6 +120,7 @@ def risk_coverage(
     pairs: Pairs = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
+    width: Width = None,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -114,7 +128,7 @@ def risk_coverage(
 
     Example: calib-harness plot risk-coverage out/ --task sciq --method choice -o curves.pdf
     """
-    _start(output)
+    _start(output, width)
     from calib_harness.report.risk_coverage import RiskCoverageDisplay
     from calib_harness.summary import SummaryOptions
 
@@ -124,7 +138,7 @@ def risk_coverage(
         RiskCoverageDisplay.from_predictions(*runs, n_resamples=resamples, seed=seed)
         for runs in groups
     ]
-    _draw_grid(displays, output, height=3.0)
+    _draw_grid(displays, output, width)
 
 
 @app.command()
@@ -143,6 +157,7 @@ def forest(
         int | None, typer.Option("--resamples", help="Paired resamples over questions.")
     ] = None,
     seed: Seed = 0,
+    width: Width = None,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -150,11 +165,10 @@ def forest(
 
     Example: calib-harness plot forest out/ --pairs pairs.csv --metric ece -o forest.pdf
     """
-    _start(output)
+    _start(output, width)
     from calib_harness.comparison import compare
     from calib_harness.report.forest import ForestDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
-    from calib_harness.report.style import PAGE
 
     if pairs is None and (base is None or aligned is None):
         raise UserError("plot forest needs --pairs FILE, or both --base MODEL and --aligned MODEL.")
@@ -171,7 +185,7 @@ def forest(
         seed=seed,
     )
     display = ForestDisplay.from_changes(result.changes, metric=metric)
-    _draw(display, output, PAGE * 0.75, display.height)
+    _draw(display, output, width)
 
 
 @app.command()
@@ -184,6 +198,7 @@ def ranks(
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     seed: Seed = 0,
+    width: Width = None,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
@@ -191,11 +206,10 @@ def ranks(
 
     Example: calib-harness plot ranks out/ --method choice --metric ece -o ranks.pdf
     """
-    _start(output)
+    _start(output, width)
     from calib_harness.comparison import compare
     from calib_harness.report.ranks import RanksDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
-    from calib_harness.report.style import PAGE
     from calib_harness.summary import metrics_frame
 
     runs = read_runs(logs, method=method, cache=False if no_cache else cache)
@@ -210,15 +224,17 @@ def ranks(
         display = RanksDisplay.from_frame(
             frame, metric=metric, unit="model", value="value", seed=seed
         )
-    _draw(display, output, PAGE, display.height)
+    _draw(display, output, width)
 
 
-def _start(output: Path) -> None:
-    """Fail on a wrong suffix or missing matplotlib before anything is read."""
+def _start(output: Path, width: float | None) -> None:
+    """Fail on a wrong suffix, width or missing matplotlib before anything is read."""
     show_log()
     from calib_harness.report.style import check_suffix, import_matplotlib
 
     check_suffix(output)
+    if width is not None and not _NARROWEST <= width <= _WIDEST:
+        raise UserError(f"--width must be {_NARROWEST} to {_WIDEST} inches; got {width}.")
     import_matplotlib()
 
 
@@ -245,30 +261,44 @@ def _groups(
     return panels(of_one_kind(runs), models=names, pairs=pairs)
 
 
-def _draw_grid(displays: Sequence[_Display], output: Path, height: float) -> None:
+def _draw_grid(displays: Sequence[_Display], output: Path, width: float | None) -> None:
     """Draw each display into a panel of its own, two or three side by side."""
+    if len(displays) == 1:
+        _draw(displays[0], output, width)
+        return
     if len(displays) > _MOST_PANELS:
         raise UserError(
             f"{len(displays)} panels are more than a figure can show ({_MOST_PANELS}): choose "
             "with --model or --pairs."
         )
-    from calib_harness.report.style import COLUMN, PAGE, new_figure, print_style, save
+    from calib_harness.report.style import PAGE, new_figure, print_style, save
 
-    columns = 3 if len(displays) > 6 else min(2, len(displays))
-    rows = -(-len(displays) // columns)
+    columns = 3 if len(displays) > 6 else 2
+    across = width or PAGE
+    sizes = [display.size(across / columns) for display in displays]
+    heights = [max(h for _, h in sizes[i : i + columns]) for i in range(0, len(sizes), columns)]
+    shared = {display.title for display in displays}
     with print_style(small_legends=columns > 2):
-        figure = new_figure(PAGE if columns > 1 else COLUMN, height * rows)
+        figure = new_figure(across, sum(heights) + 0.3)
+        if len(shared) == 1:
+            figure.suptitle(", ".join(shared.pop().split("\n")), fontsize="medium")
+            titles: str | None = ""
+        else:
+            titles = None
         # Each panel is laid out for itself: a long name narrows no other.
-        panels = figure.subfigures(rows, columns, squeeze=False).flat
-        for panel, display in zip(panels, displays, strict=False):
-            display.plot(panel.subplots())
+        panels = figure.subfigures(len(heights), columns, squeeze=False, height_ratios=heights)
+        for panel, display in zip(panels.flat, displays, strict=False):
+            display.plot(panel.subplots(), title=titles)
+        top = max(display.ax_.get_ylim()[1] for display in displays)
+        for display in displays:
+            display.ax_.set_ylim(top=top)  # to be compared by eye
         save(figure, output)
 
 
-def _draw(display: _Display, output: Path, width: float, height: float) -> None:
+def _draw(display: _Figure, output: Path, width: float | None) -> None:
     from calib_harness.report.style import new_figure, print_style, save
 
     with print_style():
-        figure = new_figure(width, height)
+        figure = new_figure(*(display.size() if width is None else display.size(width)))
         display.plot(figure.subplots())
         save(figure, output)

@@ -10,6 +10,7 @@ import pandas as pd
 
 from calib_harness.comparison.results import is_harmed
 from calib_harness.core.checks import FloatArray
+from calib_harness.report.selection import only_value
 from calib_harness.report.style import (
     BLUE,
     GREY,
@@ -17,7 +18,7 @@ from calib_harness.report.style import (
     VERMILION,
     axes_for,
     legend_above,
-    only_value,
+    metric_label,
     plain,
 )
 
@@ -127,7 +128,7 @@ def forest(
 
 
 class ForestDisplay:
-    """Forest plot of one or several metrics over the same pairs, one panel each.
+    """Forest plot: one row per pair, families apart, worse and better told by colour and mark.
 
     Parameters
     ----------
@@ -161,10 +162,9 @@ class ForestDisplay:
         """Compute the plot of a comparison; parameters and errors as for `forest`."""
         return cls(forest(changes, metric=metric, task=task, method=method))
 
-    @property
-    def height(self) -> float:
-        """Height in inches at which no label touches the next."""
-        return 1.2 + _ROW * self._rows()[-1]
+    def size(self, width: float = PAGE * 0.75) -> tuple[float, float]:
+        """Return width and height in inches at which no label touches the next."""
+        return width, 1.2 + _ROW * self._rows()[-1]
 
     def _rows(self) -> list[float]:
         """Return the place of each pair from the top; families stand half a row apart."""
@@ -178,7 +178,7 @@ class ForestDisplay:
 
     def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
         """Draw into `ax`, or into a new figure that is as high as it needs to be."""
-        self.figure_, ax = axes_for(ax, PAGE * 0.75, self.height)
+        self.figure_, ax = axes_for(ax, *self.size())
         self.ax_, data, rows = ax, self.data, np.array(self._rows())
         ax.axvline(0, color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
         for name, style in _KINDS.items():
@@ -200,7 +200,7 @@ class ForestDisplay:
         ax.set_yticks(rows, [plain(label, 60) for label in data.label])
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(rows[-1] + 0.8, 0.2)
-        ax.set_xlabel(f"Change of {data.metric} (aligned − base), 95 % interval")
+        ax.set_xlabel(f"Change of {metric_label(data.metric)} (aligned − base), 95 % interval")
         self._name_families(rows)
         legend_above(ax, f"{data.task}, {data.method}" if title is None else title)
         return self

@@ -14,7 +14,8 @@ from calib_harness.core.checks import FloatArray
 from calib_harness.core.inference import min_ranks
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
-from calib_harness.report.style import GREY, PAGE, axes_for, look, only_value, plain
+from calib_harness.report.selection import only_value
+from calib_harness.report.style import GREY, PAGE, axes_for, look, metric_label, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -192,14 +193,13 @@ class RanksDisplay:
         """Compute the chart of a frame; parameters and errors as for `ranks`."""
         return cls(ranks(frame, metric=metric, method=method, unit=unit, value=value, seed=seed))
 
-    @property
-    def height(self) -> float:
-        """Height in inches at which no label touches the next."""
-        return max(2.2, 1.7 + _ROW * len(self.data.labels))
+    def size(self, width: float = PAGE) -> tuple[float, float]:
+        """Return width and height in inches at which no label touches the next."""
+        return width, max(2.2, 1.7 + _ROW * len(self.data.labels))
 
     def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
         """Draw into `ax`, or into a new figure that is as high as it needs to be."""
-        self.figure_, ax = axes_for(ax, PAGE, self.height)
+        self.figure_, ax = axes_for(ax, *self.size())
         self.ax_, data = ax, self.data
         at = np.arange(len(data.tasks))
         for number, (label, row) in enumerate(zip(data.labels, data.ranks, strict=True)):
@@ -232,7 +232,7 @@ class RanksDisplay:
         ranked = "" if data.value == "value" else f"{data.value.replace('_', ' ')} of "
         dropped = f"; {data.n_dropped} incomplete left out" if data.n_dropped else ""
         return (
-            f"{ranked}{data.metric}, {data.method} (rank 1 = {data.first})\n"
+            f"{ranked}{metric_label(data.metric)}, {data.method} (rank 1 = {data.first})\n"
             f"Kendall's W = {data.kendalls_w:.2f} (p = {data.p_value:.2g}), "
             f"mean τ = {data.mean_tau:.2f} over {len(data.tasks)} tasks"
             f"{dropped}"

@@ -12,27 +12,30 @@ from calib_harness.core.checks import check_rows
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES
 from calib_harness.predictions.table import Predictions
 from calib_harness.report.reliability import Reliability, reliability, reliability_at
+from calib_harness.report.selection import common_parts, run_labels
 from calib_harness.report.style import (
     COLUMN,
     GREY,
     Look,
     axes_for,
-    common_parts,
+    height_with_legend,
     interval,
     legend_above,
     look,
     plain,
-    run_labels,
     split_below,
     whole_numbers,
 )
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from typing_extensions import Self
 
-_MOST_COUNTS = 40  # bars whose counts are written out
+_PALE: dict[str, Any] = {"alpha": 0.25, "linewidth": 5}
+_COUNT_WIDTH = 0.07  # inches that a count needs beside the next
+_MOST_WITH_BARS = 3  # bars of more curves would hide each other
 
 
 class ReliabilityDisplay:
@@ -40,7 +43,8 @@ class ReliabilityDisplay:
 
     Above: the accuracy of each bin at its mean confidence, with its exact interval; the wide
     pale bars say where a calibrated model's accuracy would lie; the legend has the ECE, its
-    interval and the ECE of a calibrated model (null). Below: entries per bin.
+    interval and the ECE of a calibrated model (null). Of more than three curves neither bars are
+    drawn. Below: entries per bin, written out where there is room.
 
     Parameters
     ----------
@@ -114,9 +118,13 @@ class ReliabilityDisplay:
         where = f"position {position + 1}, " if position is not None else ""
         return cls(curves, title=f"{', '.join(common_parts(runs))}\n{where}{n_bins} {bins}")
 
+    def size(self, width: float = COLUMN) -> tuple[float, float]:
+        """Return width and height in inches at which the legend leaves room for the curves."""
+        return width, height_with_legend(0.9 * width, len(self.curves) + 0.5 * self._with_bars)
+
     def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
         """Draw into `ax`, whose lower part becomes the histogram, or into a new figure."""
-        self.figure_, ax = axes_for(ax, COLUMN, 4.2)
+        self.figure_, ax = axes_for(ax, *self.size())
         self.ax_, self.histogram_ax_ = split_below(ax)
         self.ax_.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
         for number, (label, curve) in enumerate(self.curves.items()):
@@ -125,21 +133,20 @@ class ReliabilityDisplay:
         self._finish(self.title if title is None else title)
         return self
 
+    @property
+    def _with_bars(self) -> bool:
+        return len(self.curves) <= _MOST_WITH_BARS
+
     def _draw_curve(self, curve: Reliability, label: str, style: Look) -> None:
-        self.ax_.vlines(
-            curve.confidence,
-            curve.null_low,
-            curve.null_high,
-            colors=style.colour,
-            alpha=0.25,
-            linewidth=5,
-            zorder=2,
-        )
-        below, above = curve.accuracy - curve.accuracy_low, curve.accuracy_high - curve.accuracy
+        bars = None
+        if self._with_bars:
+            ends = curve.null_low, curve.null_high
+            self.ax_.vlines(curve.confidence, *ends, colors=style.colour, zorder=2, **_PALE)
+            bars = [curve.accuracy - curve.accuracy_low, curve.accuracy_high - curve.accuracy]
         self.ax_.errorbar(
             curve.confidence,
             curve.accuracy,
-            yerr=[below, above],
+            yerr=bars,
             label=_legend(label, curve),
             color=style.colour,
             marker=style.marker,
@@ -168,7 +175,8 @@ class ReliabilityDisplay:
             linewidth=0.3,
             hatch=style.hatch,
         )
-        if curve.n_bins * len(self.curves) <= _MOST_COUNTS:
+        room = self.ax_.get_window_extent().width / self.figure_.dpi  # inches
+        if curve.n_bins * len(self.curves) * _COUNT_WIDTH <= room:
             self.histogram_ax_.bar_label(
                 bars, fontsize=4.5, padding=1.5, rotation=90, color=style.colour
             )
@@ -182,7 +190,14 @@ class ReliabilityDisplay:
         self.histogram_ax_.set_ylabel("Questions")
         self.histogram_ax_.margins(y=0.35)
         self.histogram_ax_.yaxis.set_major_locator(whole_numbers())
-        legend_above(self.ax_, title)
+        legend_above(self.ax_, title, [_pale_entry()] if self._with_bars else [])
+
+
+def _pale_entry() -> Artist:
+    from matplotlib.lines import Line2D
+
+    label = "calibrated model, 95 %"
+    return Line2D([], [], color=GREY, label=label, solid_capstyle="butt", **_PALE)
 
 
 def _legend(label: str, curve: Reliability) -> str:

@@ -15,15 +15,15 @@ from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, bootstra
 from calib_harness.core.metrics import aurc
 from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Predictions
+from calib_harness.report.selection import common_parts, run_labels
 from calib_harness.report.style import (
     COLUMN,
     axes_for,
-    common_parts,
+    height_with_legend,
     interval,
     legend_above,
     look,
     plain,
-    run_labels,
 )
 
 if TYPE_CHECKING:
@@ -157,9 +157,13 @@ class RiskCoverageDisplay:
         }
         return cls(curves, title=", ".join(common_parts(runs)))
 
+    def size(self, width: float = COLUMN) -> tuple[float, float]:
+        """Return width and height in inches at which the legend leaves room for the curves."""
+        return width, height_with_legend(0.7 * width, len(self.curves))
+
     def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
         """Draw into `ax`, or into a new figure."""
-        self.figure_, self.ax_ = axes_for(ax, COLUMN, 3.0)
+        self.figure_, self.ax_ = axes_for(ax, *self.size())
         for number, (label, curve) in enumerate(self.curves.items()):
             style = look(number)
             area = interval(curve.aurc.value, curve.aurc.low, curve.aurc.high)

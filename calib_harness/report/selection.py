@@ -1,15 +1,15 @@
-"""Which runs a figure shows: one task, one method, some models, put together in panels."""
+"""Which runs a figure shows and what it calls them: one task, one method, some models."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from calib_harness.comparison.pairs import Models, PairsLike, match_runs, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.files import LogsLike
 from calib_harness.predictions.load import CacheLike, LogReader, find_logs
 from calib_harness.predictions.table import Predictions
-from calib_harness.report.style import only_value
 
 
 def read_runs(
@@ -102,3 +102,63 @@ def _found(known: Models, name: str) -> str:
     if label is None:
         raise UserError(f"--model, --base or --aligned: {known.unknown(name)}.")
     return label
+
+
+def run_labels(runs: Sequence[Predictions], given: Sequence[str] | None = None) -> list[str]:
+    """Return the labels given, or the models' names and whatever else tells the runs apart.
+
+    Of names such as ``org/model`` the last part is enough where no two models share it.
+
+    Raises
+    ------
+    ValueError
+        If the labels given do not name each run differently.
+    """
+    if given is not None:
+        if len(set(given)) != len(runs) or len(given) != len(runs):
+            raise ValueError(
+                f"labels must name each of {len(runs)} run(s) differently; got {list(given)}."
+            )
+        return list(given)
+    labels = [run.header.label for run in runs]
+    last_parts = [label.rstrip("/").rpartition("/")[2] for label in labels]
+    if len(set(last_parts)) == len(set(labels)):
+        labels = last_parts
+    for name, write in (
+        ("method", str),
+        ("task", str),
+        ("n_shot", lambda value: f"{value}-shot"),
+        ("chat_template", lambda value: "chat template" if value else "no chat template"),
+        ("settings", str),
+        ("date", str),
+    ):
+        if len(set(labels)) == len(labels):
+            break
+        values = [getattr(run.header, name) for run in runs]
+        if len(set(values)) > 1:
+            labels = [f"{label}, {write(v)}" for label, v in zip(labels, values, strict=True)]
+    return labels
+
+
+def common_parts(runs: Sequence[Predictions]) -> list[str]:
+    """Return the task and the method of runs, where all have the same."""
+    found = [{run.header.task for run in runs}, {run.header.method for run in runs}]
+    return [names.pop() for names in found if len(names) == 1]
+
+
+def only_value(column: Iterable[Any], name: str, wanted: str | None) -> str:
+    """Return `wanted`, or the only value of a column.
+
+    Raises
+    ------
+    UserError
+        If the column does not hold `wanted`, or has several values and none is wanted.
+    """
+    there = list(dict.fromkeys(map(str, column)))
+    if wanted is None and len(there) == 1:
+        return there[0]
+    if wanted in there:
+        return wanted
+    if wanted is None:
+        raise UserError(f"there are several: choose with --{name} one of {', '.join(there)}.")
+    raise UserError(f"--{name} must be one of {', '.join(there)}; got {wanted!r}.")

@@ -6,21 +6,21 @@ markers say the same again, for greyscale. matplotlib is imported when something
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib_harness.errors import UserError
-from calib_harness.predictions.table import Predictions
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 #: Width of a figure of one column, and of a whole page, in inches.
-COLUMN, PAGE = 3.4, 7.0
+COLUMN, PAGE = 3.3, 7.0
 SUFFIXES = (".pdf", ".svg", ".png")
 
 BLUE, ORANGE, GREEN, VERMILION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
@@ -47,6 +47,18 @@ _METADATA: dict[str, dict[str, Any]] = {
     ".pdf": {"CreationDate": None},
     ".svg": {"Date": None},
     ".png": {},
+}
+
+
+# Where capitals or spaces alone would not do.
+_METRIC_LABELS = {
+    "acc": "accuracy",
+    "ece_rms": "RMS ECE",
+    "ece_debiased": "debiased ECE",
+    "ece_null": "ECE of the calibrated null",
+    "sce_ova": "one-vs-all SCE",
+    "smece": "smECE",
+    "brier_score": "Brier score",
 }
 
 
@@ -111,6 +123,11 @@ def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     return figure, ax
 
 
+def height_with_legend(drawing: float, entries: float) -> float:
+    """Return the height in inches of a drawing with a title and two-line entries above it."""
+    return drawing + 0.3 + 0.29 * entries
+
+
 def split_below(ax: Axes, share: float = 0.27) -> tuple[Axes, Axes]:
     """Give the lower part of `ax` to new axes that share its horizontal one."""
     figure = ax.figure
@@ -134,9 +151,10 @@ def whole_numbers() -> Any:
     return MaxNLocator(nbins=3, integer=True)
 
 
-def legend_above(ax: Axes, title: str) -> None:
-    """Put the legend of `ax` above it, where it hides nothing."""
+def legend_above(ax: Axes, title: str, more: Sequence[Artist] = ()) -> None:
+    """Put the legend of `ax`, then `more` entries, above it, where it hides nothing."""
     ax.legend(
+        handles=[*ax.get_legend_handles_labels()[0], *more],
         title="\n".join(plain(line, 52) for line in title.split("\n")),
         loc="lower left",
         bbox_to_anchor=(-0.1, 1.0),
@@ -147,66 +165,6 @@ def legend_above(ax: Axes, title: str) -> None:
         handlelength=2.0,
         handletextpad=0.5,
     )
-
-
-def run_labels(runs: Sequence[Predictions], given: Sequence[str] | None = None) -> list[str]:
-    """Return the labels given, or the models' names and whatever else tells the runs apart.
-
-    Of names such as ``org/model`` the last part is enough where no two models share it.
-
-    Raises
-    ------
-    ValueError
-        If the labels given do not name each run differently.
-    """
-    if given is not None:
-        if len(set(given)) != len(runs) or len(given) != len(runs):
-            raise ValueError(
-                f"labels must name each of {len(runs)} run(s) differently; got {list(given)}."
-            )
-        return list(given)
-    labels = [run.header.label for run in runs]
-    last_parts = [label.rstrip("/").rpartition("/")[2] for label in labels]
-    if len(set(last_parts)) == len(set(labels)):
-        labels = last_parts
-    for name, write in (
-        ("method", str),
-        ("task", str),
-        ("n_shot", lambda value: f"{value}-shot"),
-        ("chat_template", lambda value: "chat template" if value else "no chat template"),
-        ("settings", str),
-        ("date", str),
-    ):
-        if len(set(labels)) == len(labels):
-            break
-        values = [getattr(run.header, name) for run in runs]
-        if len(set(values)) > 1:
-            labels = [f"{label}, {write(v)}" for label, v in zip(labels, values, strict=True)]
-    return labels
-
-
-def common_parts(runs: Sequence[Predictions]) -> list[str]:
-    """Return the task and the method of runs, where all have the same."""
-    found = [{run.header.task for run in runs}, {run.header.method for run in runs}]
-    return [names.pop() for names in found if len(names) == 1]
-
-
-def only_value(column: Iterable[Any], name: str, wanted: str | None) -> str:
-    """Return `wanted`, or the only value of a column.
-
-    Raises
-    ------
-    UserError
-        If the column does not hold `wanted`, or has several values and none is wanted.
-    """
-    there = list(dict.fromkeys(map(str, column)))
-    if wanted is None and len(there) == 1:
-        return there[0]
-    if wanted in there:
-        return wanted
-    if wanted is None:
-        raise UserError(f"there are several: choose with --{name} one of {', '.join(there)}.")
-    raise UserError(f"--{name} must be one of {', '.join(there)}; got {wanted!r}.")
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -258,6 +216,17 @@ def plain(text: str, most: int = 32) -> str:
     # Legends leave out labels that start with an underscore.
     hidden = "\u200a" if shown.startswith("_") else ""
     return hidden + shown.replace("$", r"\$")
+
+
+def metric_label(name: str) -> str:
+    """Return a metric's name as a paper writes it.
+
+    Examples
+    --------
+    >>> metric_label("ece"), metric_label("brier_score")
+    ('ECE', 'Brier score')
+    """
+    return _METRIC_LABELS.get(name, name.upper() if len(name) <= 5 else name.replace("_", " "))
 
 
 def interval(value: float, low: float, high: float) -> str:

@@ -161,7 +161,7 @@ def test_thirty_models_have_room_for_their_names() -> None:
     frame["model"] = frame["model"].map(names)
     display = ch.RanksDisplay.from_frame(frame, metric="ece", unit="model", value="value")
     with style.print_style():
-        figure = style.new_figure(style.PAGE, display.height)
+        figure = style.new_figure(*display.size())
         display.plot(figure.subplots())
         figure.draw_without_rendering()
     boxes = [text.get_window_extent() for text in display.ax_.texts]
