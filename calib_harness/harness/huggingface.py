@@ -19,8 +19,9 @@ from lm_eval.models.utils_hf import pad_and_concat
 from tqdm import tqdm
 
 from calib_harness.errors import UserError
+from calib_harness.harness.agreement import Encoded
 from calib_harness.harness.backends import TokenLogprobs, score_tokens
-from calib_harness.harness.shared_prefix import Encoded, score_shared
+from calib_harness.harness.shared_prefix import score_shared
 
 logger = logging.getLogger(__name__)
 

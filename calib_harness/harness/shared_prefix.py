@@ -7,17 +7,19 @@ and falls back to that path, saying so once.
 from __future__ import annotations
 
 import logging
-import math
 import os
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
+from itertools import chain, islice
 from typing import Any
 
 import torch
+from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
 from calib_harness.errors import UserError
+from calib_harness.harness.agreement import Encoded, agree, choose_sample
 from calib_harness.harness.backends import TokenLogprobs
 from calib_harness.scoring.engine import Counts, budget_for, score
 from calib_harness.scoring.plan import Budget
@@ -26,17 +28,14 @@ from calib_harness.scoring.tree import Request
 
 logger = logging.getLogger(__name__)
 
-# The key lm-eval carries along with a request (here: its index), context, continuation.
-Encoded = tuple[int, list[int], list[int]]
-Results = Iterator[tuple[int, TokenLogprobs]]
+Results = Generator[tuple[int, TokenLogprobs], None, None]
 
 VARIABLE = "CALIB_HARNESS_SCORING"
 MODES = ("auto", "shared", "plain")
 
-#: Largest difference of a continuation's log-probability between the two paths; in half
-#: precision, where the two round differently, per token. benchmarks/RESULTS.md has the measurement.
-TOLERANCE = 1e-3
-HALF_TOLERANCE_PER_TOKEN = 0.25
+# Results that are kept back until some of them are confirmed by the plain path: a batch of
+# requests, or this many if that is more.
+_FEWEST_HELD = 8
 
 # `--batch_size auto` starts here and halves when memory runs out; more gains a CPU nothing.
 AUTO_BATCH_SIZE_ON_CPU = 16
@@ -46,7 +45,7 @@ def score_shared(
     lm: HFLM,
     encoded: list[Encoded],
     questions: Sequence[Hashable],
-    plain: Callable[..., Results],
+    plain: Callable[..., Iterable[tuple[int, TokenLogprobs]]],
 ) -> Results:
     """Score encoded requests, on the engine if it can run the model, else on the plain path.
 
@@ -66,14 +65,47 @@ def score_shared(
     UserError
         If the environment asks for a mode that does not exist or is not possible.
     """
-    if not encoded or not _may_share(lm, encoded) or not _paths_agree(lm, encoded, plain):
+    if not encoded or not _may_share(lm, encoded):
         yield from plain(encoded)
         return
-    requests = [Request(context, continuation) for _, context, continuation in encoded]
     counts = Counts()
+    results = _run(lm, [Request(context, tokens) for _, context, tokens in encoded], counts)
+    first = list(islice(results, max(_FEWEST_HELD, _batch_size(lm))))
+    sample = choose_sample([encoded[position] for position, _ in first], counts.planned)
+    expected = _score_in_memory(sample, plain)
+    ours = {encoded[position][0]: result for position, result in first}
+    if not agree(sample, ours, expected, lm.model):
+        results.close()
+        yield from plain(encoded)
+        return
+    yield from _with_progress(lm, encoded, chain(first, results), questions, counts)
+
+
+def _score_in_memory(
+    sample: list[Encoded], plain: Callable[..., Iterable[tuple[int, TokenLogprobs]]]
+) -> dict[int, TokenLogprobs]:
+    """Score the plain way; one by one if a batch, which the engine may never need, is too large."""
+    try:
+        return dict(plain(sample, quiet=True))
+    except RuntimeError as error:
+        if len(sample) == 1 or not should_reduce_batch_size(error):
+            raise
+    clear_device_cache(garbage_collection=True)
+    return {index: result for item in sample for index, result in plain([item], quiet=True)}
+
+
+def _with_progress(
+    lm: HFLM,
+    encoded: Sequence[Encoded],
+    results: Iterable[tuple[int, TokenLogprobs]],
+    questions: Sequence[Hashable],
+    counts: Counts,
+) -> Results:
+    """Hand results on by index; show questions, tokens per second and time left."""
     left = Counter(questions[index] for index, _, _ in encoded)
+    before = counts.forwarded
     with tqdm(total=len(left), disable=lm.rank != 0, desc="Scoring", unit=" questions") as bar:
-        for position, result in _run(lm, requests, counts):
+        for position, result in results:
             index = encoded[position][0]
             yield index, result
             question = questions[index]
@@ -81,7 +113,8 @@ def score_shared(
             if not left[question]:
                 bar.update(1)
                 elapsed = bar.format_dict["elapsed"] or 1e-9
-                bar.set_postfix_str(f"{counts.forwarded / elapsed:,.0f} tokens/s", refresh=False)
+                speed = (counts.forwarded - before) / elapsed
+                bar.set_postfix_str(f"{speed:,.0f} tokens/s", refresh=False)
 
 
 def _may_share(lm: HFLM, encoded: Sequence[Encoded]) -> bool:
@@ -106,48 +139,6 @@ def _may_share(lm: HFLM, encoded: Sequence[Encoded]) -> bool:
         )
     logger.warning("%s is scored on the plain path: %s.", name, reason)
     return False
-
-
-def _paths_agree(lm: HFLM, encoded: Sequence[Encoded], plain: Callable[..., Results]) -> bool:
-    """Score a few requests both ways; say so if the engine's results cannot be trusted."""
-    sample = _sample(encoded)
-    expected = dict(plain(sample, quiet=True))
-    requests = [Request(context, continuation) for _, context, continuation in sample]
-    for position, result in _run(lm, requests, Counts()):
-        index, _, continuation = sample[position]
-        ours, plains = result.logprob, expected[index].logprob
-        difference = abs(ours - plains)
-        allowed = tolerance(lm.model.dtype, len(continuation))
-        same = ours == plains or (math.isnan(ours) and math.isnan(plains))
-        if not (same or difference <= allowed):  # so that a single NaN disagrees
-            logger.warning(
-                "%s gives other log-probabilities when prefixes are shared (they differ by %.2g, "
-                "allowed is %.2g); the run continues on the plain path.",
-                type(lm.model).__name__,
-                difference,
-                allowed,
-            )
-            return False
-    return True
-
-
-def tolerance(dtype: torch.dtype, n_tokens: int) -> float:
-    """Largest difference between the two paths' sums over `n_tokens` that is rounding."""
-    if dtype in (torch.float16, torch.bfloat16):
-        return HALF_TOLERANCE_PER_TOKEN * n_tokens
-    return TOLERANCE
-
-
-def _sample(encoded: Sequence[Encoded]) -> list[Encoded]:
-    """Two choices each of the first two questions: every kind of sharing, at little cost."""
-    by_context: dict[tuple[int, ...], list[Encoded]] = {}
-    for item in encoded:
-        siblings = by_context.setdefault(tuple(item[1]), [])
-        if len(siblings) < 2:
-            siblings.append(item)
-        if len(by_context) > 2:
-            break
-    return [item for siblings in list(by_context.values())[:2] for item in siblings]
 
 
 def _run(lm: HFLM, requests: Sequence[Request], counts: Counts) -> Results:

@@ -194,40 +194,60 @@ class _State(Generic[T]):
                 pending = [row for row in pending if row[0] not in self.finished]
                 batches = cut(pending, budget=self.budget, per_pass=self.per_pass)
                 planned_for = self.budget
+            group = batches[: _count_together(batches, self.budget.tokens)]
             out_of_memory = False
             try:
-                yield from self._run_batch(batches[0], first_slot)
+                yield from self._run_group(group, first_slot)
             except Exception as error:
                 if not isinstance(error, OutOfMemoryError) and not self.is_out_of_memory(error):
                     raise
-                if len(batches[0]) == 1:
+                if len(group) == len(group[0]) == 1:
                     raise OutOfMemoryError("a single row does not fit into memory") from error
                 out_of_memory = True
             if out_of_memory:  # not in the except clause: the error keeps the pass's tensors alive
-                self.budget = _smaller(self.budget, batches[0])
+                self.budget = _smaller(self.budget, group)
                 self.free_memory(self.budget, first_slot)
             else:
-                pending = pending[len(batches.pop(0)) :]
+                pending = pending[sum(map(len, group)) :]
+                batches = batches[len(group) :]
 
-    def _run_batch(self, rows: list[Row], first_slot: int) -> Iterator[T]:
-        """Compute one batch, then everything below it."""
-        batch = Pass(
-            nodes=[node for node, _ in rows],
-            prefixes=[prefix for _, prefix in rows],
-            first_slot=first_slot,
-            is_scored=[node not in self.scored for node, _ in rows],
-        )
-        result = self.forward(batch)
-        self.scored.update(batch.nodes)
-        yield result
-        below = [
-            (child, (*prefix, Span(first_slot + row * batch.width, len(node.tokens))))
-            for row, (node, prefix) in enumerate(rows)
-            for child in node.children
-            if child not in self.finished
-        ]
-        yield from self.run_level(below, first_slot + len(rows) * batch.width)
-        self.finished.update(batch.nodes)
+    def _run_group(self, group: Sequence[list[Row]], first_slot: int) -> Iterator[T]:
+        """Compute some batches, then everything below them together."""
+        below: list[Row] = []
+        slot = first_slot
+        for rows in group:
+            batch = Pass(
+                nodes=[node for node, _ in rows],
+                prefixes=[prefix for _, prefix in rows],
+                first_slot=slot,
+                is_scored=[node not in self.scored for node, _ in rows],
+            )
+            result = self.forward(batch)
+            self.scored.update(batch.nodes)
+            yield result
+            below += [
+                (child, (*prefix, Span(slot + row * batch.width, len(node.tokens))))
+                for row, (node, prefix) in enumerate(rows)
+                for child in node.children
+                if child not in self.finished
+            ]
+            slot += _size(rows) if batch.is_kept else 0
+        yield from self.run_level(below, slot)
+        self.finished.update(node for rows in group for node, _ in rows)
+
+
+def _size(batch: Sequence[Row]) -> int:
+    """Tokens of a batch, padding included."""
+    return len(batch) * max(len(node.tokens) for node, _ in batch)
+
+
+def _count_together(batches: Sequence[Sequence[Row]], most: int) -> int:
+    """How many batches are computed before what lies below them: what `most` slots hold.
+
+    The more there are, the better their children fit together into batches.
+    """
+    sizes = np.cumsum([_size(batch) for batch in batches])
+    return max(1, int(np.searchsorted(sizes, most, side="right")))
 
 
 def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int) -> list[list[Row]]:
@@ -263,11 +283,10 @@ def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int) -> list[list[Row]
     return batches
 
 
-def _smaller(budget: Budget, batch: Sequence[Row]) -> Budget:
-    """Half of what the batch took, or of the budget if that is less."""
-    width = max(len(node.tokens) for node, _ in batch)
-    total = width + max(node.start for node, _ in batch)
-    return Budget(
-        max(1, min(budget.tokens, len(batch) * width) // 2),
-        max(1, min(budget.cached, len(batch) * total) // 2),
+def _smaller(budget: Budget, group: Sequence[Sequence[Row]]) -> Budget:
+    """Half of what the group's largest batch took, or of the budget if that is less."""
+    tokens = max(map(_size, group))
+    cached = max(
+        _size(batch) + len(batch) * max(node.start for node, _ in batch) for batch in group
     )
+    return Budget(max(1, min(budget.tokens, tokens) // 2), max(1, min(budget.cached, cached) // 2))

@@ -1,0 +1,281 @@
+"""Shared prefixes against stock `hf`: the same requests, alternately, in one process.
+
+    python benchmarks/scoring.py --hub ../shared/hub --workload hellaswag-cloze
+
+Scores real questions with a Llama of random weights (6 layers x 512, vocabulary 50,304, float32)
+on the CPU and prints, per workload,
+
+- the seconds of each repeat, tokenisation included, and the ratio of the medians;
+- the tokens each side ran the model on, padding and our check of the first questions included,
+  and the fewest that any plan has to (the requests' token tree);
+- peak memory: how far the process grew while that side ran. Free heap pages are given back
+  before each repeat and the kernel's high-water mark is reset, so that neither side is charged
+  for the other; the largest of the repeats counts (Linux only);
+- the largest difference of a sum.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import gc
+import logging
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+# Before anything imports datasets: the folders of --hub stand in for the Hub.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="hf-"))
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import torch
+from lm_eval import simple_evaluate
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import LM
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+import calib_harness
+from calib_harness.harness.huggingface import encode
+from calib_harness.scoring.plan import Costs, make_plan
+from calib_harness.scoring.tree import Request
+
+Sums = list[float]
+
+
+@dataclass(frozen=True)
+class Workload:
+    """Questions, and what their scoring should reach.
+
+    Attributes
+    ----------
+    tasks, stock_tasks
+        What ours and stock score; the latter None where both score the same requests.
+    """
+
+    tasks: tuple[str, ...]
+    questions: int
+    shots: int
+    least_ratio: float
+    most_padding: float | None = 1.3
+    stock_tasks: tuple[str, ...] | None = None
+
+
+WORKLOADS = {
+    "arc-easy-cloze": Workload(("arc_easy_calib_cloze",), 400, 0, 4),
+    "hellaswag-cloze": Workload(("hellaswag_calib_cloze",), 100, 0, 2.2),
+    "mmlu-cloze": Workload(("mmlu_stem_calib_cloze",), 100, 5, 15),
+    "mmlu-choice": Workload(("mmlu_stem_calib_choice",), 100, 5, 7),
+    "arc-easy-run": Workload(
+        ("arc_easy_calib_cloze", "arc_easy_calib_choice"), 400, 0, 2, None, ("arc_easy",)
+    ),
+}
+
+
+class Recorder(LM):
+    """Stands in for a model, to learn what lm-eval asks of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.requests: list[Instance] = []
+
+    def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Take note of the requests; say something finite of each."""
+        self.requests += requests
+        return [(-1.0, False)] * len(requests)
+
+    loglikelihood_rolling = generate_until = loglikelihood
+
+
+@dataclass
+class Side:
+    """What one way of scoring took and gave."""
+
+    name: str
+    score: Callable[[], Sums]
+    seconds: list[float] = field(default_factory=list)
+    tokens: int = 0
+    peak: float = 0.0
+    sums: Sums = field(default_factory=list)
+
+    def run(self, model: torch.nn.Module) -> None:
+        """Score once more."""
+        with growth() as grown, forwarded(model) as read:
+            start = time.perf_counter()
+            self.sums = self.score()
+            self.seconds.append(time.perf_counter() - start)
+        self.tokens = read.tokens
+        self.peak = max(self.peak, grown.megabytes)
+
+
+@contextmanager
+def forwarded(model: torch.nn.Module) -> Iterator[SimpleNamespace]:
+    """Count the tokens the model is run on."""
+    read = SimpleNamespace(tokens=0)
+
+    def count(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        read.tokens += (args[0] if args else kwargs["input_ids"]).numel()
+
+    hook = model.register_forward_pre_hook(count, with_kwargs=True)
+    yield read
+    hook.remove()
+
+
+@contextmanager
+def growth() -> Iterator[SimpleNamespace]:
+    """Measure by how much the process grows, at most."""
+    grown = SimpleNamespace(megabytes=float("nan"))
+    gc.collect()
+    if not Path("/proc/self/clear_refs").exists():
+        yield grown
+        return
+    ctypes.CDLL(None).malloc_trim(0)
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    before = memory("VmRSS")
+    yield grown
+    grown.megabytes = memory("VmHWM") - before
+
+
+def memory(key: str) -> float:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) / 1024
+    raise KeyError(key)
+
+
+def record(tasks: tuple[str, ...], questions: int, shots: int) -> list[Instance]:
+    """Return what lm-eval asks of a model for these tasks."""
+    recorder = Recorder()
+    evaluate(recorder, tasks, questions, shots)
+    return recorder.requests
+
+
+def evaluate(lm: LM, tasks: tuple[str, ...], questions: int, shots: int) -> dict[str, Any]:
+    return simple_evaluate(
+        model=lm,
+        tasks=list(tasks),
+        num_fewshot=shots or None,
+        limit=questions,
+        task_manager=TaskManager(include_path=calib_harness.task_path()),
+        bootstrap_iters=0 if isinstance(lm, Recorder) else 100_000,
+    )
+
+
+def build_model(vocabulary: int = 50_304) -> LlamaForCausalLM:
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=512,
+        intermediate_size=1408,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        max_position_embeddings=2048,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def sides(lm: HFLM, workload: Workload, requests: list[Instance]) -> tuple[Side, Side]:
+    if workload.stock_tasks is None:
+        return (
+            Side("stock", lambda: [logprob for logprob, _ in lm.loglikelihood(requests)]),
+            Side("ours", lambda: [r.logprob for r in lm.token_loglikelihood(requests)]),
+        )
+
+    def whole_run(tasks: tuple[str, ...]) -> Sums:
+        results = evaluate(lm, tasks, workload.questions, workload.shots)
+        return [
+            float(answer[0][0])
+            for sample in results["samples"][tasks[0]]
+            if sample["filter"] == results["samples"][tasks[0]][0]["filter"]
+            for answer in sample["resps"]
+        ]
+
+    stock_tasks = workload.stock_tasks
+    return (
+        Side("stock", lambda: whole_run(stock_tasks)),
+        Side("ours", lambda: whole_run(workload.tasks)),
+    )
+
+
+def tree_bound(lm: HFLM, requests: list[Instance]) -> int:
+    encoded = [Request(*encode(lm, 0, *request.args)[1:]) for request in requests]
+    return make_plan(encoded, max_length=lm.max_length, costs=Costs(0, 0, 0)).bound
+
+
+def run(lm: HFLM, name: str, workload: Workload, repeats: int) -> bool:
+    """Measure a workload; return whether it reached its floors."""
+    requests = record(workload.tasks, workload.questions, workload.shots)
+    stock, ours = sides(lm, workload, requests)
+    for _ in range(repeats):
+        for side in (stock, ours):
+            side.run(lm.model)
+    ratio = statistics.median(stock.seconds) / statistics.median(ours.seconds)
+    bound = tree_bound(lm, requests)
+    padding = ours.tokens / bound
+    difference = max(abs(a - b) for a, b in zip(stock.sums, ours.sums, strict=True))
+
+    print(
+        f"{name}: {workload.questions} questions, {len(requests)} requests, {workload.shots}-shot"
+    )
+    for side in (stock, ours):
+        times = " ".join(f"{value:.2f}" for value in side.seconds)
+        print(
+            f"  {side.name:6}{statistics.median(side.seconds):8.2f} s ({times})"
+            f"{side.tokens:10,} tokens   peak memory +{side.peak:,.0f} MB"
+        )
+    print(f"  ratio {ratio:.2f} (floor {workload.least_ratio:g})")
+    ceiling = "" if workload.most_padding is None else f" (ceiling {workload.most_padding})"
+    print(f"  tree bound {bound:,} tokens; ours / bound {padding:.3f}{ceiling}")
+    print(f"  largest difference of a sum {difference:.1e} (of {len(ours.sums)})", flush=True)
+    return (
+        ratio >= workload.least_ratio
+        and (workload.most_padding is None or padding <= workload.most_padding)
+        and difference <= 1e-3
+        and not ours.peak > stock.peak
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--hub", type=Path, default=Path("../shared/hub"))
+    parser.add_argument(
+        "--tokenizer", type=Path, default=None, help="GPT-2's, by default beside it"
+    )
+    parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all by default")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--threads", type=int, default=2)
+    args = parser.parse_args()
+    tokenizer = (args.tokenizer or args.hub.parent / "tokenizers" / "gpt2").absolute()
+    for needed in (args.hub, tokenizer):
+        if not needed.is_dir():
+            sys.exit(
+                f"{needed} is not a folder. --hub must name a folder of datasets laid out as the "
+                "Hub has them (allenai/ai2_arc, Rowan/hellaswag, cais/mmlu), --tokenizer GPT-2's."
+            )
+    os.chdir(args.hub)  # lm-eval loads a folder named like a Hub dataset in its place
+    logging.disable(logging.WARNING)
+    torch.set_num_threads(args.threads)
+    lm = HFLM(
+        pretrained=build_model(),
+        tokenizer=AutoTokenizer.from_pretrained(tokenizer),
+        batch_size=args.batch_size,
+        device="cpu",
+    )
+    reached = [run(lm, name, WORKLOADS[name], args.repeats) for name in args.workload or WORKLOADS]
+    sys.exit(0 if all(reached) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Whether two ways of scoring agree: a model unknown to us must never be silently wrong.
+
+The first requests that the engine has scored are scored on the plain path as well. They come out
+of the very passes whose results are used, so whatever is shared or padded in a run is checked.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from calib_harness.harness.backends import TokenLogprobs
+
+logger = logging.getLogger(__name__)
+
+# The key lm-eval carries along with a request (here: its index), context, continuation.
+Encoded = tuple[int, list[int], list[int]]
+
+#: Largest difference of a continuation's log-probability between the two paths; in half
+#: precision, where the two round differently, per token. benchmarks/RESULTS.md has the measurement.
+TOLERANCE = 1e-3
+HALF_TOLERANCE_PER_TOKEN = 0.25
+
+# The check may cost this share of the run, but is never left out.
+_SHARE = 0.05
+_FEWEST, _MOST = 2, 16
+
+
+def choose_sample(candidates: Sequence[Encoded], planned: int) -> list[Encoded]:
+    """Choose what is scored both ways: short questions first, then their other choices.
+
+    Parameters
+    ----------
+    candidates
+        Requests the engine has scored.
+    planned
+        Tokens that the engine computes in the whole run.
+    """
+    by_context: dict[tuple[int, ...], list[Encoded]] = {}
+    for item in candidates:
+        by_context.setdefault(tuple(item[1]), []).append(item)
+    questions = [by_context[context] for context in sorted(by_context, key=len)]
+    in_turn = [
+        choices[nth]
+        for nth in range(max(map(len, questions)))
+        for choices in questions
+        if nth < len(choices)
+    ]
+    sample: list[Encoded] = []
+    tokens = 0.0
+    for item in in_turn[:_MOST]:
+        tokens += len(item[1]) + len(item[2])
+        if len(sample) >= _FEWEST and tokens > _SHARE * planned:
+            break
+        sample.append(item)
+    return sample
+
+
+def agree(
+    sample: Sequence[Encoded],
+    ours: Mapping[int, TokenLogprobs],
+    expected: Mapping[int, TokenLogprobs],
+    model: PreTrainedModel,
+) -> bool:
+    """Say whether the sample's results are the same but for rounding; warn if not."""
+    for index, _, continuation in sample:
+        found, right = ours[index].logprob, expected[index].logprob
+        difference = abs(found - right)
+        allowed = tolerance(model.dtype, len(continuation))
+        same = found == right or (math.isnan(found) and math.isnan(right))
+        if not (same or difference <= allowed):  # so that a single NaN disagrees
+            logger.warning(
+                "%s gives other log-probabilities when prefixes are shared (they differ by %.2g, "
+                "allowed is %.2g); the run continues on the plain path.",
+                type(model).__name__,
+                difference,
+                allowed,
+            )
+            return False
+    return True
+
+
+def tolerance(dtype: torch.dtype, n_tokens: int) -> float:
+    """Largest difference between the two paths' sums over `n_tokens` that is rounding."""
+    if dtype in (torch.float16, torch.bfloat16):
+        return HALF_TOLERANCE_PER_TOKEN * n_tokens
+    return TOLERANCE
