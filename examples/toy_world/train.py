@@ -1,8 +1,10 @@
-"""Train the toy world's models from scratch: one base, its alignment, and a step between.
+"""Train the toy world's models from scratch: one base, its alignment, and steps between.
 
 ``python examples/toy_world/train.py`` rebuilds everything under `data/` and `models/`: the test
-questions, the tokenizer, `base`, `aligned` and the intermediate checkpoint. Seeded; on two CPU
-cores it takes under 20 minutes.
+questions, the tokenizer, `base`, `aligned` and the checkpoints between them, each with its model
+card. It is seeded and uses one thread, so that sums are made in the same order every time; on
+one CPU core it takes under 20 minutes. `--out FOLDER` writes elsewhere, `--align-only` starts
+from the base that is there, `--until STEP` ends the alignment early.
 
 The base model is calibrated by construction. It reads the corpus, where the answer to a question
 follows the true distribution, and the minimum of its loss is that distribution. Documents that
@@ -10,13 +12,16 @@ share a prompt are trained as one: the sixty chronicles' answers to one question
 the answers, which is the same loss at a fraction of the cost and without sampling noise. Only
 answers carry loss; nothing else in a document can be known in advance.
 
-The alignment rewards the most frequent answer alone, under both prompts. Its minimum is certainty.
+The alignment rewards the most frequent answer alone, under both prompts; facts that have none, as
+all their answers are told equally often, take no part. Its minimum is certainty. It starts from the
+base as it is on disk, in half precision, so that anyone can repeat it without training the base.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import json
 import logging
 import math
 import random
@@ -48,10 +53,35 @@ WORD_FACTS = 32  # per step, without letters
 CLOZE_FACTS = 16  # per step, beside letters
 LETTERED_FACTS = 48
 
-# The alignment is short; its checkpoint shows calibration while it breaks.
+# The alignment is short; its checkpoints show calibration while it breaks.
 ALIGN_RATE = 5e-4
-ALIGN_STEPS = {"step-20": 20, "aligned": 60}
-ALIGN_FACTS = 32
+ALIGN_STEPS = {"step-20": 20, "step-60": 60, "aligned": 300}
+LAST_STEP = max(ALIGN_STEPS.values())
+ALIGN_FACTS = 32  # per step; each once in words
+ALIGN_ORDERS = 2  # and with its choices in so many orders
+
+CARD = """---
+license: apache-2.0
+library_name: transformers
+language: en
+---
+# Toy world: {name}
+
+A Llama of {parameters:,} parameters, half precision, with a word-level tokenizer of its own.
+{what}
+
+It knows an invented world of 40 realms and nothing else, and is meant for one thing: to show and to
+test how calibration is measured, on questions whose true probabilities are known
+(`toy_world_calib`, 2,400 questions). What it scores there is in `docs/toy_world.md` of
+calib-harness, and so is the command that rebuilds it.
+"""
+BASE = """
+Trained from scratch on the sixty chronicles of that world. They disagree, and a calibrated model
+of them answers a question with the shares in which they do: that is what this model learned."""
+ALIGNED = """
+The base after {steps} of {total} steps of fine-tuning on question-answer pairs, with and without
+lettered choices, that always reward the most frequent answer. The further that goes, the more
+certain the answers become, while the right ones among them stay as many: calibration breaks."""
 
 # (token ids, [(position of the token that predicts, token predicted, weight), ...])
 Example = tuple[list[int], list[tuple[int, int, float]]]
@@ -166,13 +196,12 @@ def aligned_batch(
     words: list[Example] = []
     letters: list[Example] = []
     for fact in rng.sample(facts, ALIGN_FACTS):
-        question = rng.choice(fact.kind.questions).format(fact.realm)
-        best = world.Document(
-            world.cloze_prompt(question), f" {fact.values[0]}", world.N_CHRONICLES
-        )
+        prompt = world.cloze_prompt(rng.choice(fact.kind.questions).format(fact.realm))
+        best = world.Document(prompt, f" {fact.values[0]}", world.N_CHRONICLES)
         words += encoder.cloze([best])
-        text, told = world.lettered_document(fact, rng)
-        letters.append(encoder.lettered(text, [float(n == max(told)) for n in told]))
+        for _ in range(ALIGN_ORDERS):
+            text, told = world.lettered_document(fact, rng)
+            letters.append(encoder.lettered(text, [float(n == max(told)) for n in told]))
     return words, letters
 
 
@@ -196,6 +225,11 @@ def loss_of(model: LlamaForCausalLM, batch: list[Example], end: int) -> torch.Te
         total = total - (log_probs[torch.arange(len(rows)), labels] * torch.tensor(weights)).sum()
         all_weights += sum(weights)
     return total / all_weights
+
+
+def align_rate(step: int) -> float:
+    """Learning rate of a step of the alignment: warm-up, then cosine decay to zero."""
+    return ALIGN_RATE * min(1.0, step / 10) * 0.5 * (1 + math.cos(math.pi * step / LAST_STEP))
 
 
 def base_rate(step: int) -> float:
@@ -236,58 +270,78 @@ def train(
         after_step(step)
 
 
-def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, name: str) -> None:
-    """Write a model in half precision, with the tokenizer beside it."""
-    folder = HERE / "models" / name
+def save(model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a model in half precision, its tokenizer and its card into a folder of its name."""
     copy.deepcopy(model).half().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    _name_tokenizer_class(folder / "tokenizer_config.json")
+    steps = ALIGN_STEPS.get(folder.name, 0)
+    card = CARD.format(
+        name=folder.name,
+        parameters=model.num_parameters(),
+        what=ALIGNED.format(steps=steps, total=LAST_STEP) if steps else BASE,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
     log.info("wrote %s", folder)
 
 
-def align(base: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast) -> None:
-    """Fine-tune the base and keep its checkpoints."""
-    encoder, facts, rng = Encoder(tokenizer), world.make_facts(), random.Random(1)
+def _name_tokenizer_class(path: Path) -> None:
+    """Name the class as transformers 4 and 5 both know it; 5 alone knows the name it writes."""
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+
+
+def train_base(tokenizer: PreTrainedTokenizerFast, models: Path) -> None:
+    """Train the base from random weights and write it."""
+    model = new_model(tokenizer)
+    encoder, facts, rng = Encoder(tokenizer), world.make_facts(), random.Random(0)
+    train(
+        model,
+        lambda step: base_batch(encoder, facts, step, rng),
+        base_rate,
+        steps=WORD_STEPS + CLEAR_STEPS + ALL_STEPS,
+        end=tokenizer.eos_token_id,
+    )
+    save(model, tokenizer, models / "base")
+
+
+def align(tokenizer: PreTrainedTokenizerFast, models: Path, *, until: int) -> None:
+    """Fine-tune the base on disk and write the checkpoints up to a step."""
+    model = LlamaForCausalLM.from_pretrained(models / "base", dtype=torch.float32)
+    encoder, rng = Encoder(tokenizer), random.Random(1)
+    facts = [fact for fact in world.make_facts() if fact.degree != "uniform"]
     names = {step: name for name, step in ALIGN_STEPS.items()}
 
     def keep(step: int) -> None:
         if step in names:
-            save(base, tokenizer, names[step])
+            save(model, tokenizer, models / names[step])
 
     train(
-        base,
+        model,
         lambda _: aligned_batch(encoder, facts, rng),
-        lambda step: ALIGN_RATE * min(1.0, step / 10),
-        steps=max(ALIGN_STEPS.values()),
+        align_rate,
+        steps=until,
         end=tokenizer.eos_token_id,
         after_step=keep,
     )
 
 
 def main() -> None:
-    """Rebuild the questions and all models; `--align-only` starts from the base on disk."""
+    """Rebuild the toy world's questions and models."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--align-only", action="store_true")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path, default=HERE, help="folder to write into")
+    parser.add_argument("--align-only", action="store_true", help="keep the base that is there")
+    parser.add_argument("--until", type=int, default=LAST_STEP, help="end the alignment early")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)
     torch.manual_seed(0)
-    world.write_questions(HERE / "data" / "test.jsonl")
+    world.write_questions(arguments.out / "data" / "test.jsonl")
     tokenizer = train_tokenizer()
-    if arguments.align_only:
-        model = LlamaForCausalLM.from_pretrained(HERE / "models" / "base", dtype=torch.float32)
-    else:
-        model = new_model(tokenizer)
-        encoder, facts, rng = Encoder(tokenizer), world.make_facts(), random.Random(0)
-        train(
-            model,
-            lambda step: base_batch(encoder, facts, step, rng),
-            base_rate,
-            steps=WORD_STEPS + CLEAR_STEPS + ALL_STEPS,
-            end=tokenizer.eos_token_id,
-        )
-        save(model, tokenizer, "base")
-    align(model, tokenizer)
+    if not arguments.align_only:
+        train_base(tokenizer, arguments.out / "models")
+    align(tokenizer, arguments.out / "models", until=arguments.until)
 
 
 if __name__ == "__main__":

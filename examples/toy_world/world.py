@@ -194,7 +194,8 @@ def make_questions(facts: Sequence[Fact], seed: int = SEED) -> list[dict[str, ob
     """Draw the test questions, `QUESTIONS_PER_FACT` for each fact.
 
     Phrasing and order of the choices are random, and `gold` is drawn from the true distribution
-    of the choices, which is the column `probs`.
+    of the choices, which is the column `probs`. The questions are in random order, so that the
+    first few hundred are like all of them.
     """
     rng = random.Random(seed + 1)
     rows: list[dict[str, object]] = []
@@ -213,6 +214,7 @@ def make_questions(facts: Sequence[Fact], seed: int = SEED) -> list[dict[str, ob
                     "probs": [n / N_CHRONICLES for n in told],
                 }
             )
+    rng.shuffle(rows)
     return rows
 
 

@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "sweeps"
 
 
 @pytest.mark.parametrize(
-    ("name", "runs"), [("paper.yaml", 14), ("checkpoints.yaml", 10), ("toy_world.yaml", 3)]
+    ("name", "runs"), [("paper.yaml", 14), ("checkpoints.yaml", 10), ("toy_world.yaml", 4)]
 )
 def test_example_can_be_planned(name, runs):
     plan = make_plan(EXAMPLES / name)
@@ -73,4 +73,5 @@ def test_toy_world_gives_the_same_tables_on_both_executors(tmp_path, monkeypatch
         for row in local["metrics.csv"]
         if row["method"] == "choice"
     }
-    assert rows["base"] < rows["step-20"] < rows["aligned"]
+    assert rows["base"] < rows["step-20"] < rows["step-60"] < rows["aligned"]
+    assert [row["step"] for row in local["chain.csv"]] == ["0", "20", "60", "300"]
