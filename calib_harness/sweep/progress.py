@@ -18,6 +18,9 @@ _CONTEXTS = re.compile(r"Building contexts for (\S+) on rank")
 
 FILE = "progress.json"
 
+# A rate from fewer seconds than this tells nothing.
+_TELLING = 0.5
+
 
 @dataclass
 class Progress:
@@ -53,9 +56,9 @@ class Progress:
 
     @property
     def rate(self) -> float:
-        """Requests or questions per second since scoring began."""
+        """Requests or questions per second since scoring began; 0 as long as it is not known."""
         seconds = self.updated - self.began
-        return self.done / seconds if self.began and seconds > 0 else 0.0
+        return self.done / seconds if self.began and seconds > _TELLING else 0.0
 
     @property
     def seconds_left(self) -> float | None:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from calib_harness.errors import UserError
+from calib_harness.sweep.secrets import secret_place
 from calib_harness.sweep.spec import Section, Spec
 
 if TYPE_CHECKING:
@@ -72,6 +73,11 @@ def load_spec(path: str | Path) -> Spec:
     if not isinstance(data, dict):
         raise UserError(
             f"{path}: expected a mapping with output, tasks and models, got {show(data)}"
+        )
+    if place := secret_place(data):
+        raise UserError(
+            f"{path}: {place}: expected no secret in a spec, got what looks like one; export it in "
+            "the shell and list the variable's name under environment.pass instead"
         )
     try:
         return Spec.model_validate(data)

@@ -7,11 +7,18 @@ from collections.abc import Iterable, Mapping
 
 # `tokenizer`, `pad_token` and `max_tokens` are no secrets; HF_TOKEN and `token` are.
 _SECRET = re.compile(
-    r"(^|_)(api_?key|access_?key|auth_?token|use_auth_token|credentials?|key|passwd|password|"
-    r"secret|token)(_id)?$",
+    r"(passwd|password|(^|_)(api_?key|access_?key|auth_?token|use_auth_token|credentials?|key|"
+    r"secret|token))(_id)?$",
     re.IGNORECASE,
 )
 _HARMLESS = re.compile(r"^(pad|bos|eos|unk|sep|cls|mask|think_end|end|start|prefix)_token(_id)?$")
+
+# Values that are secret whatever they are called: tokens of the Hub, of GitHub, keys of AWS and
+# OpenAI, a password in a URL.
+_SECRET_VALUE = re.compile(
+    r"\bhf_[A-Za-z0-9]{16,}|\b(AKIA|ASIA)[A-Z0-9]{16}\b|\b(gh[pousr]|github_pat)_\w{20,}|"
+    r"\bsk-[\w-]{20,}|://[^/\s:@]+:[^/\s@]+@"
+)
 
 # A shorter value would also match by chance in ordinary text.
 _SHORTEST = 8
@@ -45,6 +52,23 @@ def secret_key(value: object) -> str | None:
     return None
 
 
+def secret_place(value: object, at: str = "") -> str | None:
+    """Return where in nested mappings and lists a text looks like a secret itself, or None.
+
+    >>> secret_place({"set": {"LOGIN": "hf_" + 20 * "a"}})
+    'set.LOGIN'
+    """
+    if isinstance(value, str):
+        return at if _SECRET_VALUE.search(value) else None
+    if isinstance(value, Mapping):
+        parts = [(f"{at}.{key}" if at else str(key), part) for key, part in value.items()]
+    elif isinstance(value, list):
+        parts = [(f"{at}[{place}]", part) for place, part in enumerate(value)]
+    else:
+        return None
+    return next((found for where, part in parts if (found := secret_place(part, where))), None)
+
+
 class Redactor:
     """Replaces the values of secret environment variables in text by their names.
 
@@ -62,7 +86,7 @@ class Redactor:
         self._values = {
             line: name
             for name, value in environment.items()
-            if looks_secret(name) or name in chosen
+            if looks_secret(name) or name in chosen or _SECRET_VALUE.search(value)
             for line in value.splitlines()
             if len(line) >= _SHORTEST
         }

@@ -30,8 +30,9 @@ _OWN_KEYS = ("revision", "dtype", "batch_size", "max_batch_size", "device", "tru
 
 # Variables that make a process load or trust code that its command does not name.
 _LOADS_CODE = re.compile(
-    r"PATH$|LD_|DYLD_|PYTHON(PATH|HOME|STARTUP|SAFEPATH|BREAKPOINT|PYCACHEPREFIX|PLATLIBDIR)"
-    r"|BASH_ENV$|ENV$|.*TRUST_REMOTE_CODE|GIT_SSH|CC$|CXX$|.*PRELOAD"
+    r"PATH$|HOME$|SHELL$|ENV$|BASH_ENV$|LD_|DYLD_|.*PRELOAD|GIT_|PERL|NODE_|CC$|CXX$|CUDA_HOME$|"
+    r"PYTHON(?!(HASHSEED|UNBUFFERED|UTF8|IOENCODING|FAULTHANDLER)$)|.*TRUST_REMOTE_CODE|"
+    r".*_PLUGINS?$|HF_MODULES_CACHE$|TORCH_EXTENSIONS_DIR$|TORCHINDUCTOR_|TRITON_"
 )
 
 
@@ -74,6 +75,10 @@ Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_plain_name)]
+# lm-eval takes tasks as one text with commas between them.
+TaskNames = Annotated[list[Annotated[Name, Field(pattern="^[^,]*$")]], Field(min_length=1)]
+# What is shown to people: no control characters, which could rewrite a terminal.
+Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
 Names = Annotated[list[Name], Field(min_length=1)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Backend = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -164,16 +169,16 @@ class ModelEntry(Settings):
     """One model, or one model's revisions."""
 
     id: Name = Field(description="a model's Hub id, or a path that begins with ./, ../, ~ or /")
-    family: str | None = _optional("a text")
-    stage: str | None = _optional("a text such as base, sft, dpo or aligned")
+    family: Label | None = _optional("a text in one line")
+    stage: Label | None = _optional("a text such as base, sft, dpo or aligned")
     revisions: Names | None = _optional("a list of branches, tags or commits")
     steps: Steps | Annotated[list[Natural], Field(min_length=1)] | None = _optional(
         "a list of training steps, or a mapping: start, stop, by"
     )
-    revision_format: str = Field(
+    revision_format: Name = Field(
         default="step{step}", description="a text in which {step} stands for the step"
     )
-    tasks: Names | None = _optional("a list of task names")
+    tasks: TaskNames | None = _optional("a list of task names")
 
     @model_validator(mode="after")
     def _one_way_to_name_revisions(self) -> ModelEntry:
@@ -224,7 +229,7 @@ class Spec(Section):
     """One sweep."""
 
     output: Name = Field(description="a folder, or the URL of one such as s3://bucket/sweep")
-    tasks: Names = Field(description="a list of task names")
+    tasks: TaskNames = Field(description="a list of task names")
     models: Annotated[list[ModelEntry], Field(min_length=1)] = Field(description="a list of models")
     include_path: Name | None = _optional("a folder with task YAMLs")
     working_dir: Name | None = _optional("the folder that runs start in")

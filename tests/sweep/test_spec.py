@@ -75,9 +75,24 @@ MISTAKES = {
         {"defaults": {"model_args": {"peft": {"api_key": "123"}}}},
         "defaults: model_args holds a secret (api_key)",
     ),
-    "code by a variable": (
-        {"environment": {"set": {"LD_PRELOAD": "./evil.so"}}},
-        "environment: set holds LD_PRELOAD, by which code can be loaded",
+    "secret by its value": (
+        {"environment": {"set": {"LOGIN": "hf_abcdefghijklmnop"}}},
+        "environment.set.LOGIN: expected no secret in a spec, got what looks like one",
+    ),
+    "password in a URL": (
+        {"output": "ftp://me:secret@host/out"},
+        "output: expected no secret in a spec",
+    ),
+    "id of two lines": ({"models": [{"id": "a\nb"}]}, "models[0].id: expected a model's Hub id"),
+    "task of two lines": ({"tasks": ["sciq\nb"]}, "tasks[0]: expected an entry of a list of"),
+    "two tasks in one": ({"tasks": ["sciq,piqa"]}, "tasks[0]: expected an entry of a list of"),
+    "family that rewrites the terminal": (
+        {"models": [{"id": "a", "family": "\x1b[2J"}]},
+        "models[0].family: expected a text in one line",
+    ),
+    "revision of two lines": (
+        {"models": [{"id": "a", "revisions": ["main\nb"]}]},
+        "models[0].revisions[0]: expected an entry of a list of branches",
     ),
     "back door in model_args": (
         {"defaults": {"model_args": {"trust_remote_code": True}}},
@@ -143,3 +158,22 @@ def test_command_line_tells_mistakes_without_a_traceback(tmp_path):
     )
     assert done.returncode == 2
     assert done.stderr == f"calib-harness: {path}: taks: unknown key; did you mean 'tasks'?\n"
+
+
+CODE = (
+    *("LD_PRELOAD", "LD_LIBRARY_PATH", "PATH", "HOME", "PYTHONPATH", "PYTHONUSERBASE", "BASH_ENV"),
+    *("PYTHONWARNINGS", "GIT_SSH_COMMAND", "HF_HUB_TRUST_REMOTE_CODE", "VLLM_PLUGINS", "CC"),
+)
+
+
+@pytest.mark.parametrize("name", CODE)
+def test_variable_by_which_code_is_loaded_is_refused(tmp_path, name):
+    told = complaint(tmp_path, GOOD | {"environment": {"set": {name: "x"}}})
+    assert told.startswith(f"environment: set holds {name}, by which code can be loaded")
+
+
+def test_ordinary_variables_can_be_set(tmp_path):
+    chosen = {"HF_HOME": "a", "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "2", "PYTHONHASHSEED": "0"}
+    path = tmp_path / "spec.yaml"
+    path.write_text(yaml.safe_dump(GOOD | {"environment": {"set": chosen}}))
+    assert load_spec(path).environment.set == chosen
