@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +14,8 @@ from calib_harness.sweep.display import Display
 from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
 
+# After a second interrupt, runs that do not end within this many seconds are left alone.
+_PATIENCE = 5.0
 # A run that another sweep is at is looked at again after this many seconds.
 _HELD_AGAIN = 2.0
 _TICK = 0.5
@@ -70,12 +72,13 @@ class Retries:
 def drive(jobs: Sequence[Job], executor: Executor, retries: Retries, display: Display) -> Summary:
     """Carry out jobs until each is finished or has failed for good, or the sweep is interrupted.
 
-    Ctrl-C (or SIGTERM, or SIGHUP) ends the runs and returns; what they scored is kept.
+    Ctrl-C (or SIGTERM, or SIGHUP) ends the runs and returns; what they scored is kept. A second
+    one does not wait for them to end by themselves.
     """
     began = time.monotonic()
-    interrupted = threading.Event()
-    loop = _Loop(jobs, executor, retries, display, interrupted)
-    with _signals(interrupted.set), display:
+    interrupts: list[int] = []
+    loop = _Loop(jobs, executor, retries, display, interrupts)
+    with _signals(interrupts.append), display:
         loop.run()
     loop.summary.wall = time.monotonic() - began
     return loop.summary
@@ -88,7 +91,7 @@ class _Loop:
         executor: Executor,
         retries: Retries,
         display: Display,
-        interrupted: threading.Event,
+        interrupts: Sequence[int],
     ) -> None:
         self.summary = Summary()
         self._jobs = {job.run.name: job for job in jobs}
@@ -98,24 +101,34 @@ class _Loop:
         self._executor = executor
         self._retries = retries
         self._display = display
-        # A signal may come between any two steps: its handler sets this, the loop acts on it.
-        self._interrupted = interrupted
+        # A signal may come between any two steps: its handler notes it here, the loop acts on it.
+        self._interrupts = interrupts
+        self._give_up_at = math.inf
 
     def run(self) -> None:
         while self._ready or self._running:
-            if self._interrupted.is_set() and not self.summary.interrupted:
-                self._interrupt()
+            self._heed_interrupts()
             self._submit()
             for outcome in self._executor.wait(self._pause()):
                 self._running.discard(outcome.name)
                 self._take(outcome)
             self._display.update([self._jobs[name] for name in sorted(self._running)])
+            if time.monotonic() > self._give_up_at:
+                return
 
-    def _interrupt(self) -> None:
-        self.summary.interrupted = True
-        self._display.say("interrupted: ending the runs; start the same command to go on")
-        self._ready.clear()
-        self._executor.stop()
+    def _heed_interrupts(self) -> None:
+        if self._interrupts and not self.summary.interrupted:
+            self.summary.interrupted = True
+            name = signal.Signals(self._interrupts[0]).name
+            self._display.say(
+                f"interrupted ({name}): ending the runs; start the same command to go on"
+            )
+            self._ready.clear()
+            self._executor.stop()
+        elif len(self._interrupts) > 1 and self._give_up_at == math.inf:
+            self._give_up_at = time.monotonic() + _PATIENCE
+            self._display.say("interrupted again: killing the runs")
+            self._executor.stop(at_once=True)
 
     def _submit(self) -> None:
         now = time.monotonic()
@@ -151,11 +164,11 @@ class _Loop:
 
 
 @contextmanager
-def _signals(interrupt: Callable[[], None]) -> Iterator[None]:
+def _signals(interrupt: Callable[[int], None]) -> Iterator[None]:
     """Call `interrupt` on Ctrl-C, SIGTERM and SIGHUP instead of dying of them."""
 
     def handle(number: int, frame: FrameType | None) -> None:
-        interrupt()
+        interrupt(number)
 
     chosen = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     # nohup has a sweep ignore SIGHUP: leave it so.

@@ -20,7 +20,6 @@ import os
 import shlex
 import shutil
 import socket
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -31,7 +30,7 @@ from calib_harness.sweep.attempts import append_attempt, cached_requests, mend_c
 from calib_harness.sweep.failures import Failure, explain_end, explain_log, explain_os_error
 from calib_harness.sweep.lock import HeldError, RunLock
 from calib_harness.sweep.plan import Run
-from calib_harness.sweep.process import Ended, OutputLog, run_process
+from calib_harness.sweep.process import Ended, OutputLog, Stop, run_process
 from calib_harness.sweep.progress import FILE as PROGRESS
 from calib_harness.sweep.progress import ProgressReader, write_progress
 from calib_harness.sweep.results import check_results
@@ -102,9 +101,7 @@ class Outcome:
     reused: int = 0
 
 
-def execute(
-    job: Job, *, devices: str | None = None, stop: threading.Event | None = None
-) -> Outcome:
+def execute(job: Job, *, devices: str | None = None, stop: Stop | None = None) -> Outcome:
     """Carry out a run from its current state to its end; never raises for what a run may do.
 
     Parameters
@@ -113,8 +110,8 @@ def execute(
         The run.
     devices : str, optional
         Value for CUDA_VISIBLE_DEVICES; None leaves the variable as it is.
-    stop : threading.Event, optional
-        When set, the run is ended and can be taken up again later.
+    stop : Stop, optional
+        When asked for, the run is ended and can be taken up again later.
     """
     try:
         with RunLock(job.lock) as lock:
@@ -124,7 +121,7 @@ def execute(
                 return Outcome(job.run.name, "finished")
             if damage:
                 store.withdraw(job.run.name, job.folder)
-            return _Attempt(job, lock, devices, stop or threading.Event()).carry_out()
+            return _Attempt(job, lock, devices, stop or Stop()).carry_out()
     except HeldError as held:
         return Outcome(job.run.name, "held", reason=str(held))
     except OSError as error:
@@ -135,7 +132,7 @@ def execute(
 class _Attempt:
     """One attempt at one run, under its lock."""
 
-    def __init__(self, job: Job, lock: RunLock, devices: str | None, stop: threading.Event) -> None:
+    def __init__(self, job: Job, lock: RunLock, devices: str | None, stop: Stop) -> None:
         self._job = job
         self._lock = lock
         self._devices = devices

@@ -36,6 +36,29 @@ class Ended:
     tail: tuple[str, ...]
 
 
+class Stop:
+    """A wish of another thread that a process end: by itself, or at once."""
+
+    def __init__(self) -> None:
+        self._asked, self._at_once = threading.Event(), threading.Event()
+
+    def ask(self, *, at_once: bool = False) -> None:
+        """Have the process ended; with `at_once` it gets no time to end by itself."""
+        if at_once:
+            self._at_once.set()
+        self._asked.set()
+
+    @property
+    def asked(self) -> bool:
+        """Whether the process is to end."""
+        return self._asked.is_set()
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it is to end without delay."""
+        return self._at_once.is_set()
+
+
 class OutputLog:
     """Writes a process's output to a file, redacted, keeping few states of progress bars.
 
@@ -104,7 +127,7 @@ def run_process(
     working_dir: Path,
     keep_open: int,
     time_limit: float | None,
-    stop: threading.Event,
+    stop: Stop,
     on_tick: Callable[[], None],
 ) -> Ended:
     """Run a program to its end and return how it ended.
@@ -121,8 +144,8 @@ def run_process(
         A file descriptor that the process inherits (the run's lock).
     time_limit : float, optional
         Seconds after which the process is ended.
-    stop : threading.Event
-        When set, the process is ended.
+    stop : Stop
+        When asked for, the process is ended.
     on_tick : callable
         Called several times a second while the process lives.
     """
@@ -150,15 +173,15 @@ def run_process(
                 else:
                     _wait(process, _TICK)
                 on_tick()
-                if stop.is_set():
+                if stop.asked:
                     cause = "stopped"
                 elif time_limit is not None and time.monotonic() - began > time_limit:
                     cause = "time limit"
                 if cause:
-                    _end(process, selector, log)
+                    _end(process, selector, log, stop)
         except KeyboardInterrupt:  # how Ray cancels a task
             cause = "stopped"
-            _end(process, selector, log)
+            _end(process, selector, log, stop)
         finally:
             # Also ends what the run itself has started and left behind.
             _signal(process.pid, signal.SIGKILL)
@@ -186,12 +209,15 @@ def _wait(process: subprocess.Popen[bytes], seconds: float) -> None:
 
 
 def _end(
-    process: subprocess.Popen[bytes], selector: selectors.BaseSelector, log: OutputLog
+    process: subprocess.Popen[bytes],
+    selector: selectors.BaseSelector,
+    log: OutputLog,
+    stop: Stop,
 ) -> None:
     """Ask a process group to end, taking its last words; insist after a while."""
     _signal(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE
-    while process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline and not stop.at_once:
         _drain(selector, log, 0.0)
         _wait(process, _TICK)
     _signal(process.pid, signal.SIGKILL)

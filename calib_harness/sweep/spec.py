@@ -224,6 +224,12 @@ class Execution(Section):
     scratch: Name | None = _optional("a folder on the machine that carries out a run")
     address: str | None = _optional("the address of a Ray cluster, such as auto")
 
+    @model_validator(mode="after")
+    def _address_of_something(self) -> Execution:
+        if self.address is not None and self.executor != "ray":
+            raise ValueError(f"address ({self.address}) needs executor: ray")
+        return self
+
 
 class Spec(Section):
     """One sweep."""

@@ -184,7 +184,7 @@ def _executor(
     jobs: list[Job],
 ) -> Executor:
     settings = plan.spec.execution
-    workers, address = workers or settings.workers, address or settings.address
+    workers = workers or settings.workers
     chosen: Executor
     if name == "local":
         from calib_harness.sweep.executors.local import LocalExecutor
@@ -195,10 +195,11 @@ def _executor(
     else:
         from calib_harness.sweep.executors.ray import RayExecutor
 
+        address = address or settings.address
         if address is not None and workers is not None:
             raise UserError(
-                f"--workers: expected nothing beside --address, since the cluster at {address!r} "
-                f"decides how many runs go on at once, got {workers}"
+                f"--workers: expected no number of workers beside an address, since the cluster "
+                f"at {address!r} decides how many runs go on at once, got {workers}"
             )
         chosen = RayExecutor(address, workers, retries, work_folder(plan))
     try:

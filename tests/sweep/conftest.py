@@ -12,6 +12,7 @@ import subprocess
 import sys
 import termios
 import threading
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,41 @@ dataset_path: json
 output_type: multiple_choice
 doc_to_text: question
 """
+
+
+# A fault, where it is tested, how many requests were scored in all, how many of them twice.
+FAULTS = pytest.StashKey[list[tuple[str, str, int, int]]]()
+
+
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """Print what every fault cost."""
+    if rows := config.stash.get(FAULTS, []):
+        terminalreporter.section("requests scored twice after a fault")
+        width = max(len(fault) for fault, *_ in rows)
+        for fault, test, scored, twice in rows:
+            terminalreporter.line(f"{fault:{width}}  {twice:3d} of {scored:4d}  {test}")
+
+
+@pytest.fixture
+def note_fault(request):
+    """Return a function that notes what a fault cost, for the summary."""
+
+    def note(fault: str, requests: Counter) -> None:
+        scored, twice = requests.total(), requests.total() - len(requests)
+        test = f"{request.path.name}::{request.node.name}"
+        request.config.stash.setdefault(FAULTS, []).append((fault, test, scored, twice))
+
+    return note
+
+
+def wait_for(condition, seconds: float = 60.0):
+    """Wait until `condition` holds and return its value."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if value := condition():
+            return value
+        time.sleep(0.02)
+    raise AssertionError("what the test waits for did not happen")
 
 
 class Terminal:
@@ -54,9 +90,13 @@ class Terminal:
         """Close the terminal, as closing its window does."""
         os.close(self._keyboard)
 
-    def end(self, timeout: float) -> str:
+    def wait_for(self, text: str) -> None:
+        """Wait until `text` has been on the screen."""
+        wait_for(lambda: text.encode() in self._screen)
+
+    def end(self) -> str:
         """Wait for the process and return all that was on the screen."""
-        self.process.wait(timeout)
+        self.process.wait(timeout=60)
         self._reader.join(timeout=5)
         return self._screen.decode()
 
@@ -126,13 +166,23 @@ class Sweep:
         path = self.root / "control" / f"{model}.json"
         path.write_text(json.dumps({"do": do, "at": at, **more}))
 
+    wait_for = staticmethod(wait_for)
+
+    def go(self) -> None:
+        """Let runs that stall go on."""
+        (self.root / "control" / "go").touch()
+
+    def wait_until_in_flight(self, requests: int) -> None:
+        """Wait until this many requests have been scored, the last of them not yet cached."""
+        wait_for(lambda: self.scored().total() == requests)
+
     def scored(self) -> Counter:
         """Return how often each request was scored so far."""
         path = self.root / "counter"
         return Counter(path.read_text().splitlines()) if path.exists() else Counter()
 
     def scored_twice(self) -> int:
-        return sum(number - 1 for number in self.scored().values())
+        return self.scored().total() - len(self.scored())
 
     def tables(self) -> dict[str, str]:
         return {path.name: path.read_text() for path in self.output.glob("tables/*.csv")}
@@ -200,3 +250,24 @@ def undisturbed(sweep, known_tables, tmp_path_factory, monkeypatch):
         return known_tables[key]
 
     return carry_out
+
+
+@pytest.fixture
+def whole_at_last(sweep, undisturbed, note_fault):
+    """Return a function that starts the sweep again and checks what came of it.
+
+    `lost` is how many requests the fault may cost: were scored, but not yet in the cache.
+    """
+
+    def check(fault: str, *, lost: int) -> None:
+        (sweep.root / "control" / "go").unlink(missing_ok=True)
+        status, told = sweep.run()
+        assert status == 0, told
+        tables = sweep.tables()
+        assert tables == undisturbed()
+        assert {"metrics.csv", "changes.csv"} <= tables.keys()
+        assert not list((sweep.output / "unfinished").iterdir())
+        note_fault(fault, sweep.scored())
+        assert sweep.scored_twice() <= lost
+
+    return check

@@ -3,12 +3,15 @@
 Scores depend on the model's name, the task, the question and the choice alone. Every request that
 is scored is also written to the file FAKE_COUNTER, so that a test can count what was scored twice.
 What goes wrong is asked for by a file FAKE_CONTROL/MODEL.json: {"at": N, "do": ..., "times": T}
-acts when the N-th request of the process is reached, and T times (default 1) in all:
+acts when N requests of the process are in the cache and the next one is in flight (scored, but not
+yet in the cache), and T times (default 1) in all:
 
     kill       the process is killed (SIGKILL)
     hang       it sleeps for an hour
-    slow       every request from then on takes 0.05 s
+    stall      it waits until there is a file FAKE_CONTROL/go
+    stubborn   the same, and it does not end when it is asked to (SIGTERM)
     raise      a Python exception with the text in "text"
+    refuse     the same, before anything is scored: the model cannot be loaded
     lose       it ends well but writes no results
 """
 
@@ -31,11 +34,17 @@ def parse():
     parser = argparse.ArgumentParser()
     for option in ("model", "model_args", "tasks", "output_path", "use_cache", "limit", "seed"):
         parser.add_argument(f"--{option}")
+    for option in ("system_instruction", "metadata"):
+        parser.add_argument(f"--{option}")
     for option in ("num_fewshot", "batch_size", "include_path", "apply_chat_template"):
         parser.add_argument(f"--{option}", nargs="?", const="true")
     parser.add_argument("--log_samples", action="store_true")
     parser.add_argument("--trust_remote_code", action="store_true")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    names = arguments.tasks.split(",")
+    # A task's file holds its name; here the file's name does.
+    arguments.tasks = [name.rpartition("/")[2].removesuffix(".yaml") for name in names]
+    return arguments
 
 
 def instruction(model):
@@ -54,17 +63,19 @@ def instruction(model):
 
 
 def obey(order, count):
-    if not order or count < order["at"]:
+    if not order or count != order["at"]:
         return
-    if order["do"] == "slow":
-        time.sleep(0.05)
-    elif count == order["at"]:
-        if order["do"] == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
-        elif order["do"] == "hang":
-            time.sleep(3600)
-        elif order["do"] == "raise":
-            raise OSError(order["text"])
+    if order["do"] == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    elif order["do"] == "hang":
+        time.sleep(3600)
+    elif order["do"] in ("stall", "stubborn"):
+        if order["do"] == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        while not pathlib.Path(os.environ["FAKE_CONTROL"], "go").exists():
+            time.sleep(0.02)
+    elif order["do"] == "raise":
+        raise OSError(order["text"])
 
 
 def score(*words):
@@ -78,16 +89,18 @@ def main():
     arguments = parse()
     model = json.loads(arguments.model_args)["pretrained"].rstrip("/").rsplit("/", 1)[-1]
     order = instruction(model)
-    if model.startswith("absent"):
-        raise OSError(f"{model} is not a local folder and is not a valid model identifier")
-    print("a secret slips out:", os.environ.get("HF_TOKEN", "none"), flush=True)
+    if order.get("do") == "refuse":
+        raise OSError(order["text"])
+    print("secrets slip out:", dict(os.environ), flush=True)
     database = sqlite3.connect(arguments.use_cache + "_rank0.db", isolation_level=None)
+    # Small pages: few requests fill as many of them as many requests do in lm-eval's cache.
+    database.execute("PRAGMA page_size=512")
     # A killed process loses nothing by this, only a machine that loses power.
     database.execute("PRAGMA synchronous=OFF")
     database.execute("CREATE TABLE IF NOT EXISTS unnamed (key TEXT PRIMARY KEY, value BLOB)")
     prompt = (arguments.num_fewshot, arguments.apply_chat_template)
     scores, wanted = {}, []
-    for task in arguments.tasks.split(","):
+    for task in arguments.tasks:
         print(f"INFO [api.task:312] Building contexts for {task} on rank 0...")
         print(f"\r100%|####| {QUESTIONS}/{QUESTIONS} [00:00<00:00, 900.00it/s]", file=sys.stderr)
         for question in range(QUESTIONS):
@@ -100,10 +113,10 @@ def main():
                     wanted.append(key)
     with open(os.environ.get("FAKE_COUNTER", os.devnull), "a") as counter:
         for count, key in enumerate(wanted):
-            obey(order, count)
+            scores[key] = score(*key)
             counter.write(f"{key}\n")
             counter.flush()
-            scores[key] = score(*key)
+            obey(order, count)
             database.execute("INSERT INTO unnamed VALUES (?, ?)", (str(key), repr(scores[key])))
             done = f"{count + 1}/{len(wanted)} [00:01<00:00, 99.00it/s]"
             sys.stderr.write(f"\rRunning loglikelihood requests:  50%|##  | {done}")
@@ -117,7 +130,7 @@ def write(arguments, model, scores):
     folder = pathlib.Path(arguments.output_path, model)
     folder.mkdir(parents=True)
     date = "2026-01-01T00-00-00.000000"
-    tasks = arguments.tasks.split(",")
+    tasks = arguments.tasks
     results = {
         "results": {task: {"acc,none": 0.5} for task in tasks},
         "configs": {task: {"task": task} for task in tasks},

@@ -1,7 +1,9 @@
 """Whatever is killed, cut off or full: the rest completes, and a second start finishes the job.
 
-Every test ends with the same three questions: are the final tables those of an undisturbed sweep,
-is everything finished, and how many requests were scored twice?
+Every test ends with the same three questions (`whole_at_last`): are the final tables those of an
+undisturbed sweep, is everything finished, and how many requests were scored twice? The stand-in
+scores one request at a time and is caught at the worst moment: scored, but not yet in the cache.
+The summary of pytest lists what every fault cost.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -18,42 +21,12 @@ import pytest
 
 from calib_harness.errors import UserError
 from calib_harness.sweep import lock
-
-# The stand-in scores one request at a time, so at most the one in flight can be lost at a kill.
-MOST_SCORED_TWICE = 1
+from calib_harness.sweep.process import OutputLog, Stop, run_process
 
 
-@pytest.fixture
-def whole_at_last(sweep, undisturbed, record_property):
-    """Return a function that starts the sweep again and checks what came of it."""
-
-    def check() -> None:
-        status, told = sweep.run()
-        assert status == 0, told
-        tables = sweep.tables()
-        assert tables == undisturbed()
-        assert {"metrics.csv", "changes.csv"} <= tables.keys()
-        twice = sweep.scored_twice()
-        print(f"requests scored: {sum(sweep.scored().values())}, of them twice: {twice}")
-        assert twice <= MOST_SCORED_TWICE
-        assert not list((sweep.output / "unfinished").iterdir())
-
-    return check
-
-
-def wait_for(condition, seconds: float = 20.0):
-    """Wait until `condition` holds and return its value."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if value := condition():
-            return value
-        time.sleep(0.02)
-    raise AssertionError("what the test waits for did not happen")
-
-
-def child_of(process: subprocess.Popen) -> int:
+def child_of(sweep: subprocess.Popen) -> int:
     """Return the process id of the run that a sweep has started."""
-    path = Path(f"/proc/{process.pid}/task")
+    path = Path(f"/proc/{sweep.pid}/task")
     children = [(task / "children").read_text().split() for task in path.iterdir()]
     found = [int(pid) for part in children for pid in part]
     return found[0] if found else 0
@@ -73,7 +46,7 @@ def test_killed_run_is_tried_again_where_it_was(sweep, whole_at_last):
     assert "retry   second" in told
     assert "killed (SIGKILL" in told
     assert "25 taken from earlier attempts" in told
-    whole_at_last()
+    whole_at_last("kill -9 of a run in the middle of a task", lost=1)
 
 
 def test_run_that_is_killed_every_time_fails_and_the_rest_completes(sweep, whole_at_last):
@@ -84,73 +57,132 @@ def test_run_that_is_killed_every_time_fails_and_the_rest_completes(sweep, whole
     assert "2 finished, 1 failed" in told
     assert sweep.finished() == {"second", "third"}
     assert len((sweep.unfinished("first") / "attempts.jsonl").read_text().splitlines()) == 3
-    whole_at_last()
+    whole_at_last("kill -9 of a run, three times", lost=3)
 
 
 def test_killed_sweep_takes_its_run_along_and_goes_on_later(sweep, whole_at_last):
-    sweep.order("first", "slow", at=0)
+    sweep.order("first", "stall", at=5)
     process = sweep.start()
-    run = wait_for(lambda: len(sweep.scored()) > 5 and child_of(process))
+    sweep.wait_until_in_flight(6)
+    run = child_of(process)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    wait_for(lambda: not is_alive(run), seconds=5)
+    sweep.wait_for(lambda: not is_alive(run))
     assert not sweep.finished()
-    whole_at_last()
+    whole_at_last("kill -9 of the sweep", lost=1)
 
 
 @pytest.mark.parametrize(
     "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
 )
 def test_interrupted_sweep_ends_its_runs_and_can_be_resumed(sweep, whole_at_last, number):
-    sweep.order("first", "slow", at=0)
+    sweep.order("first", "stall", at=5)
     process = sweep.start()
-    run = wait_for(lambda: len(sweep.scored()) > 5 and child_of(process))
+    sweep.wait_until_in_flight(6)
+    run = child_of(process)
     os.kill(process.pid, number)
-    told = process.communicate(timeout=20)[0]
+    told = process.communicate(timeout=60)[0]
     assert process.returncode == 130, told
     assert "start the same command to go on" in told
     assert not is_alive(run)
-    whole_at_last()
+    whole_at_last(f"{signal.Signals(number).name} to the sweep", lost=1)
 
 
 def test_ctrl_c_in_a_terminal_ends_the_run_and_leaves_what_can_be_resumed(sweep, whole_at_last):
-    sweep.order("first", "slow", at=0)
+    sweep.order("first", "stall", at=5)
     terminal = sweep.start_in_terminal()
-    run = wait_for(lambda: len(sweep.scored()) > 5 and child_of(terminal.process))
+    sweep.wait_until_in_flight(6)
+    run = child_of(terminal.process)
     terminal.press_ctrl_c()
-    told = terminal.end(timeout=20)
+    told = terminal.end()
     assert terminal.process.returncode == 130, told
-    assert "interrupted: ending the runs" in told
+    assert "interrupted (SIGINT): ending the runs" in told
     assert "Traceback" not in told
     assert not is_alive(run)
-    whole_at_last()
+    whole_at_last("Ctrl-C", lost=1)
+
+
+def test_second_ctrl_c_kills_a_run_that_does_not_end_by_itself(sweep, whole_at_last):
+    sweep.order("first", "stubborn", at=5)
+    terminal = sweep.start_in_terminal()
+    sweep.wait_until_in_flight(6)
+    run = child_of(terminal.process)
+    terminal.press_ctrl_c()
+    terminal.wait_for("interrupted (SIGINT): ending the runs")
+    assert is_alive(run)
+    terminal.press_ctrl_c()
+    told = terminal.end()
+    assert terminal.process.returncode == 130, told
+    assert "interrupted again: killing the runs" in told
+    assert "Traceback" not in told
+    assert not is_alive(run)
+    whole_at_last("Ctrl-C twice", lost=1)
+
+
+def test_process_that_does_not_end_when_asked_is_killed_at_once_when_told_so(tmp_path, monkeypatch):
+    monkeypatch.setattr("calib_harness.sweep.process._GRACE", 3600.0)
+    stop = Stop()
+    stubborn = "import signal, time; signal.signal(15, lambda *_: print('asked', flush=True))\n"
+    read, write = os.pipe()
+    ended = run_process(
+        [sys.executable, "-c", stubborn + "print('ready', flush=True); time.sleep(3600)"],
+        log=OutputLog(tmp_path / "log", str, lambda line: stop.ask(at_once=line == "asked")),
+        environment=os.environ,
+        working_dir=tmp_path,
+        keep_open=write,
+        time_limit=None,
+        stop=stop,
+        on_tick=lambda: None,
+    )
+    os.close(read)
+    os.close(write)
+    assert (ended.status, ended.cause) == (-signal.SIGKILL, "stopped")
+
+
+def test_closed_terminal_ends_the_run_and_leaves_what_can_be_resumed(sweep, whole_at_last):
+    sweep.order("first", "stall", at=5)
+    terminal = sweep.start_in_terminal()
+    sweep.wait_until_in_flight(6)
+    run = child_of(terminal.process)
+    terminal.hang_up()
+    terminal.process.wait(timeout=60)
+    assert not is_alive(run)
+    whole_at_last("the terminal is closed (SIGHUP)", lost=1)
 
 
 def test_two_sweeps_on_one_folder_share_the_work(sweep, whole_at_last):
-    sweep.order("first", "slow", at=0)
-    one, other = sweep.start(), sweep.start()
-    told = [process.communicate(timeout=60)[0] for process in (one, other)]
+    sweep.order("first", "stall", at=5)
+    one = sweep.start()
+    sweep.wait_until_in_flight(6)
+    other = sweep.start()
+    told = ""
+    while "wait    first" not in told:
+        line = other.stdout.readline()
+        assert line, told
+        told += line
+    assert f"carried out by process {one.pid} on " in told
+    sweep.go()
+    told += "".join(process.communicate(timeout=60)[0] for process in (one, other))
     assert [one.returncode, other.returncode] == [0, 0], told
-    assert "carried out by process" in "".join(told)
-    assert sweep.scored_twice() == 0
-    whole_at_last()
+    whole_at_last("two sweeps at once", lost=0)
 
 
 def test_run_beyond_its_time_limit_is_ended(sweep, whole_at_last):
-    sweep.spec["defaults"] = {"time_limit": 1.5}
+    sweep.spec["models"][1]["time_limit"] = 2.5
     sweep.order("second", "hang", at=30)
     status, told = sweep.run()
     assert status == 1
-    assert "ran beyond its time limit of 1.5 s" in told
+    assert "ran beyond its time limit of 2.5 s" in told
     assert sweep.finished() == {"first", "third"}
-    whole_at_last()
+    del sweep.spec["models"][1]["time_limit"]
+    whole_at_last("a run hangs beyond its time limit", lost=1)
 
 
 ABSENT = "absent is not a local folder and is not a valid model identifier"
 
 
 def test_model_that_does_not_exist_fails_at_once_and_alone(sweep, whole_at_last):
-    sweep.order("second", "raise", at=0, text=ABSENT, times=2)
+    sweep.order("second", "refuse", text=ABSENT, times=2)
     status, told = sweep.run()
     assert status == 1
     assert "FAILED second" in told
@@ -161,7 +193,7 @@ def test_model_that_does_not_exist_fails_at_once_and_alone(sweep, whole_at_last)
     status, told = sweep.run()
     assert status == 1
     assert "3 runs: 2 finished, 1 failed" in told
-    whole_at_last()
+    whole_at_last("a model does not exist", lost=0)
 
 
 def test_model_that_gives_nan_is_finished_and_its_numbers_are_missing(sweep, whole_at_last):
@@ -173,7 +205,7 @@ def test_model_that_gives_nan_is_finished_and_its_numbers_are_missing(sweep, who
     row = next(row for row in rows if row["model"] == "nan-model")
     assert row["n_unusable"] == "20"
     assert row["ece"] == ""
-    whole_at_last()
+    whole_at_last("a model produces NaN", lost=0)
 
 
 def test_transient_failures_are_told_from_permanent_ones(sweep):
@@ -193,7 +225,7 @@ def test_run_that_ends_well_but_writes_nothing_is_not_believed(sweep, whole_at_l
     status, told = sweep.run()
     assert status == 1
     assert "ended without an error but wrote no results" in told
-    whole_at_last()
+    whole_at_last("a run ends well without results", lost=0)
 
 
 CUTS = ("results/*/results_*.json", "results/*/samples_*.jsonl", "manifest.json")
@@ -210,8 +242,7 @@ def test_finished_run_with_a_file_cut_in_half_is_completed_from_its_cache(
     _, told = sweep.run(dry_run=True)
     assert "damaged" in told
     assert path.name in told
-    whole_at_last()
-    assert sweep.scored_twice() == 0
+    whole_at_last(f"a finished run's file is cut in half: {pattern.rpartition('/')[2]}", lost=0)
 
 
 STATE = ("attempts.jsonl", "progress.json", "run.json")
@@ -220,22 +251,24 @@ STATE = ("attempts.jsonl", "progress.json", "run.json")
 @pytest.mark.slow
 @pytest.mark.parametrize("name", STATE)
 def test_state_file_of_an_interrupted_run_cut_in_half_does_no_harm(sweep, whole_at_last, name):
-    sweep.order("first", "kill", at=15, times=3)
+    sweep.spec["execution"] = {"retries": 0}
+    sweep.order("first", "kill", at=15)
     sweep.run()
     path = sweep.unfinished("first") / name
     if name == "progress.json":
         path.write_text(json.dumps({"phase": "scoring"}) * 3)
     data = path.read_bytes()
     path.write_bytes(data[: len(data) // 2])
-    whole_at_last()
+    whole_at_last(f"a run is killed and its {name} cut in half", lost=1)
 
 
 def test_torn_lock_file_does_no_harm(sweep, whole_at_last):
-    sweep.order("first", "kill", at=15, times=3)
+    sweep.spec["execution"] = {"retries": 0}
+    sweep.order("first", "kill", at=15)
     sweep.run()
     [path] = (sweep.output / "locks").glob("first-*.lock")
     path.write_text('{"host": "elsew')
-    whole_at_last()
+    whole_at_last("a run is killed and its lock file torn", lost=1)
 
 
 def cut_in_half(cache: Path) -> None:
@@ -249,7 +282,9 @@ def overwrite(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, overwrite])
-def test_what_is_good_of_a_damaged_cache_is_not_scored_again(sweep, undisturbed, damage):
+def test_what_is_good_of_a_damaged_cache_is_not_scored_again(
+    sweep, undisturbed, note_fault, damage
+):
     sweep.order("first", "kill", at=100)
     sweep.spec |= {"tasks": ["fake_mc", "fake_more"], "execution": {"retries": 0}}
     task = sweep.root / "tasks" / "fake_mc.yaml"
@@ -263,8 +298,10 @@ def test_what_is_good_of_a_damaged_cache_is_not_scored_again(sweep, undisturbed,
     assert list(folder.glob("cache_rank0.db.damaged-*"))
     log = (folder / "output.log").read_text()
     kept = int(log.split("the cache was damaged: ")[1].split()[0])
-    print(f"of 100 requests {kept} could be kept, {sweep.scored_twice()} were scored twice")
-    assert sweep.scored_twice() == 100 - kept
+    assert kept > 0 if damage is cut_in_half else kept == 0
+    done = "cut in half" if damage is cut_in_half else "written over"
+    note_fault(f"a run is killed and its cache {done}", sweep.scored())
+    assert sweep.scored_twice() == 101 - kept  # one was in flight
     assert sweep.tables() == undisturbed()
 
 
@@ -287,17 +324,24 @@ def fill(folder: Path, *, leave: int) -> Path:
     return path
 
 
-@pytest.mark.parametrize("leave", [16384, pytest.param(65536, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("leave", "when", "lost"),
+    [
+        (16, "before scoring", 0),
+        (28, "while scoring", 3),  # one in flight in each of three attempts
+        (64, "while writing results", 0),
+    ],
+)
 def test_full_disk_is_told_and_gets_finished_once_there_is_room(
-    sweep, small_disk, whole_at_last, leave
+    sweep, small_disk, whole_at_last, leave, when, lost
 ):
-    ballast = fill(small_disk, leave=leave)
+    ballast = fill(small_disk, leave=leave * 1024)
     status, told = sweep.run()
     assert status == 1
     assert "the disk is full" in told
     assert "Traceback" not in told.split("FAILED")[0]
     ballast.unlink()
-    whole_at_last()
+    whole_at_last(f"the disk is full {when}", lost=lost)
 
 
 def test_tables_that_cannot_be_written_are_told_and_made_by_the_next_start(sweep, whole_at_last):
@@ -308,7 +352,7 @@ def test_tables_that_cannot_be_written_are_told_and_made_by_the_next_start(sweep
     assert "3 finished, 0 failed" in told
     assert "FAILED to write the tables" in told
     (sweep.output / "tables").unlink()
-    whole_at_last()
+    whole_at_last("tables cannot be written", lost=0)
 
 
 def test_output_on_a_disk_already_full_is_told_before_anything_starts(sweep, small_disk):
@@ -351,22 +395,23 @@ def test_read_only_output_is_told_before_anything_starts(sweep, read_only, whole
         sweep.run()
     assert not sweep.scored()
     read_only(False)
-    whole_at_last()
+    whole_at_last("the output is read-only", lost=0)
 
 
 def test_output_that_becomes_read_only_fails_runs_without_a_traceback_of_ours(
     sweep, read_only, whole_at_last
 ):
-    sweep.order("first", "slow", at=0)
+    sweep.order("first", "stall", at=5)
     process = sweep.start()
-    wait_for(lambda: len(sweep.scored()) > 5)
+    sweep.wait_until_in_flight(6)
     read_only(True)
+    sweep.go()
     told = process.communicate(timeout=60)[0]
     assert process.returncode == 1, told
     assert told.count("cannot be written") == 6  # as it happens, and in the summary
     assert "sweep/execute.py" not in told
     read_only(False)
-    whole_at_last()
+    whole_at_last("the output becomes read-only", lost=1)
 
 
 def test_lock_held_on_another_machine_is_respected_until_it_is_stale(tmp_path, monkeypatch):

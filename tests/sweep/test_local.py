@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -77,28 +77,48 @@ def test_files_that_define_no_task_do_not_make_new_runs(sweep):
 
 def test_workers_carry_out_runs_at_the_same_time(sweep):
     for model in ("first", "second", "third"):
-        sweep.order(model, "slow", at=0)
-    began = time.monotonic()
-    status, _ = sweep.run(workers=3)
-    assert status == 0
-    # 60 requests of 0.05 s each make 3 s a run; one after the other would be 9 s.
-    assert time.monotonic() - began < 8
+        sweep.order(model, "stall", at=0)
+    sweep.spec["execution"]["workers"] = 3
+    process = sweep.start()
+    sweep.wait_until_in_flight(3)  # none of them can end, so all three are at work
+    sweep.go()
+    told = process.communicate(timeout=60)[0]
+    assert process.returncode == 0, told
+
+
+SECRETS = {
+    "HF_TOKEN": "hf_abcdefghijklmnop",
+    "AWS_ACCESS_KEY_ID": "AKIAIOSFODNN7EXAMPLE",
+    "AWS_SECRET_ACCESS_KEY": "wJalrXUtnFEMI/K7MDENG",
+    "OPENAI_API_KEY": "key-of-somebody",
+    "PGPASSWORD": "correct horse battery",
+    "SSH_KEY": "-----BEGIN-----\nline one of it\nline two of it",
+    "LOGIN": "what the spec passes",
+    "PROXY": "http://me:password-of-mine@proxy",
+}
 
 
 def test_variables_reach_the_run_and_secrets_reach_no_file(sweep, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
-    sweep.write(environment={"set": {"FAKE_THREADS": 2}, "pass": ["HF_TOKEN"]})
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    sweep.write(environment={"set": {"FAKE_THREADS": 2}, "pass": ["LOGIN"]})
     sweep.order("second", "raise", text="a mistake with hf_abcdefghijklmnop in its traceback")
+    sweep.order("third", "kill")
     status, told = sweep.run()
     assert status == 1
     assert "a mistake with [HF_TOKEN] in its traceback" in told
     log = next((sweep.output / "runs").glob("first-*/output.log")).read_text()
-    assert "a secret slips out: [HF_TOKEN]" in log
-    for path in sweep.output.rglob("*"):
-        assert path.is_dir() or b"hf_abcdefghijklmnop" not in path.read_bytes(), path
-    assert "hf_abcdefghijklmnop" not in told
+    assert all(f"'{name}': '[{name}]" in log for name in SECRETS)
+    assert "'FAKE_THREADS': '2'" in log
+    files = [path for path in sweep.output.rglob("*") if path.is_file()]
+    assert {"output.log", "run.json", "attempts.jsonl", "metrics.csv"} <= {p.name for p in files}
+    for secret in (line for value in SECRETS.values() for line in value.splitlines()):
+        assert secret not in told
+        for path in files:
+            assert secret.encode() not in path.read_bytes(), path
     facts = json.loads(next((sweep.output / "runs").glob("first-*/run.json")).read_text())
     assert facts["environment"] == {"FAKE_THREADS": "2"}
+    assert facts["environment_needed"] == ["LOGIN"]
 
 
 def test_missing_variable_is_said_before_anything_starts(sweep, monkeypatch):
@@ -121,11 +141,42 @@ def test_remote_code_is_off_unless_the_spec_says_so_and_then_it_is_said(sweep):
     assert "--trust_remote_code" not in commands["second"]
 
 
-def test_names_never_reach_a_shell(sweep):
+def test_nothing_in_a_spec_reaches_a_shell(sweep):
     trap = sweep.root / "trap"
-    sweep.spec["models"][0]["id"] = f"a; touch {trap}; $(touch {trap}) `touch {trap}`"
-    sweep.run()
-    assert not trap.exists()
+    hostile = f"x; touch {trap} && $(touch {trap}) `touch {trap}` | '\" \\ #"
+    folder = f"own $(touch {trap.name}); touch {trap.name}"
+    shutil.move(sweep.root / "tasks", sweep.root / folder)
+    task = sweep.root / folder / "a; touch trap; $(touch trap).yaml"
+    task.write_text("task: fake_more\ndataset_path: $(touch trap)\n")
+    sweep.spec["models"][0] |= {
+        "id": hostile,
+        "family": hostile,
+        "revisions": [hostile],
+        "dtype": hostile,
+        "model_args": {"peft": hostile},
+        "metadata": {"note": f"{hostile}\n{hostile}"},
+        "system_instruction": f"{hostile}\n{hostile}",
+        "apply_chat_template": hostile,
+        "tasks": ["fake_mc", f"{folder}/{task.name}"],
+    }
+    sweep.write(
+        include_path=folder,
+        working_dir=folder,
+        environment={"set": {"NOTE": hostile}},
+    )
+    status, told = sweep.run()
+    assert status == 0, told
+    assert "3 finished, 0 failed" in told
+    assert not list(sweep.root.rglob("trap"))
+    [path] = [
+        path
+        for path in (sweep.output / "runs").glob("*/run.json")
+        if json.loads(path.read_text())["settings"]["model_args"]["pretrained"] == hostile
+    ]
+    command = json.loads(path.read_text())["command"]
+    assert f"--system_instruction={hostile}\n{hostile}" in command
+    # A person may paste the command: it means the same words to a shell.
+    assert shlex.split(path.with_name("command.txt").read_text()) == command
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="Python 3.10 has no PYTHONSAFEPATH")
@@ -143,7 +194,7 @@ def test_modules_in_the_folder_where_runs_start_are_not_imported(sweep, monkeypa
     ("options", "message"),
     [
         ({"address": "auto"}, "--address: expected --executor ray"),
-        ({"executor": "ray", "address": "auto", "workers": 2}, "--workers: expected nothing"),
+        ({"executor": "ray", "address": "auto", "workers": 2}, "--workers: expected no number"),
     ],
 )
 def test_option_that_would_have_no_effect_is_refused(sweep, options, message):
@@ -182,13 +233,14 @@ def test_status_tells_from_elsewhere_what_is_running_and_what_failed(sweep):
     assert "3 runs: 3 waiting" in status()
     sweep.spec["execution"] = {"retries": 0}
     sweep.order("first", "kill", at=5)
-    sweep.order("second", "slow", at=0)
+    sweep.order("second", "stall", at=15)
     process = sweep.start()
-    deadline = time.monotonic() + 20
-    while "requests, about" not in (told := status()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    process.communicate()
+    # The last state of a progress bar is complete when the next one begins.
+    sweep.wait_for(lambda: "running: 14/60 requests, about 5/20 questions" in status())
+    told = status()
+    sweep.go()
+    process.communicate(timeout=60)
     assert "failed: killed (SIGKILL" in told
     assert "5 requests scored so far" in told
-    assert "running: " in told
+    assert "1 running, 1 failed, 1 waiting" in told
     assert "2 finished, 1 failed" in status()

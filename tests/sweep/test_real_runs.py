@@ -1,10 +1,11 @@
-"""Sweeps of real models through lm-eval: killed in the middle of a task, and with NaN weights."""
+"""Sweeps of real models through lm-eval: absent, with NaN weights, killed in mid-task."""
 
 from __future__ import annotations
 
 import csv
 import json
 import os
+import shutil
 import sys
 from collections import Counter
 from pathlib import Path
@@ -40,11 +41,25 @@ doc_to_target: "{{gold}}"
 """
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory) -> Path:
-    """A folder with three models (one of them with NaN weights), a task and a spec."""
+FACTORS = {"base": 1.0, "aligned": 1.05, "broken": float("nan"), "late": 1.02}
+
+
+def make_model(folder: Path, factor: float) -> None:
+    """Write the model with its weights multiplied by a factor."""
     from safetensors.torch import load_file, save_file
 
+    folder.mkdir()
+    for file in MODEL.iterdir():
+        if file.suffix != ".safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+            continue
+        weights = {key: value * factor for key, value in load_file(file).items()}
+        save_file(weights, folder / file.name, metadata={"format": "pt"})
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory) -> Path:
+    """A folder with a task, a spec of four models, and three of these (one with NaN weights)."""
     root = tmp_path_factory.mktemp("world")
     (root / "tasks").mkdir()
     (root / "tasks" / "story_calib.yaml").write_text(TASK)
@@ -54,15 +69,8 @@ def world(tmp_path_factory) -> Path:
             choices = [" was happy", " went to the park", " said no"]
             line = {"question": question, "choices": choices, "gold": number % 3}
             stream.write(json.dumps(line) + "\n")
-    for name, factor in (("base", 1.0), ("aligned", 1.05), ("broken", float("nan"))):
-        folder = root / name
-        folder.mkdir()
-        for file in MODEL.iterdir():
-            if file.suffix != ".safetensors":
-                (folder / file.name).write_bytes(file.read_bytes())
-                continue
-            weights = {key: value * factor for key, value in load_file(file).items()}
-            save_file(weights, folder / file.name, metadata={"format": "pt"})
+    for name in ("base", "aligned", "broken"):
+        make_model(root / name, FACTORS[name])
     spec = {
         "output": "out",
         "tasks": ["story_calib"],
@@ -71,49 +79,43 @@ def world(tmp_path_factory) -> Path:
         "defaults": {"dtype": "float32", "batch_size": BATCH, "device": "cpu"},
         "models": [
             {"id": "./base", "family": "story", "stage": "base"},
+            {"id": "./late", "family": "other", "stage": "base"},
+            {"id": "./broken", "family": "broken", "stage": "base"},
             {"id": "./aligned", "family": "story", "stage": "aligned"},
         ],
         "environment": {"set": {"HF_HUB_OFFLINE": 1, "OMP_NUM_THREADS": 1}},
-        "execution": {"backoff": 0.1},
+        "execution": {"backoff": 0.1, "workers": 2},
     }
     (root / "spec.yaml").write_text(yaml.safe_dump(spec))
-    spec["models"] = [{"id": "./broken"}]
-    (root / "broken.yaml").write_text(yaml.safe_dump(spec))
     return root
 
 
-def carry_out(world, monkeypatch, output: str, *, spec: str = "spec.yaml") -> tuple[str, dict]:
-    """Run the sweep into a folder; return what it printed and its tables without dates."""
-    monkeypatch.setenv("COUNTER", str(world / f"{output}-scored"))
-    monkeypatch.setenv("KILL_AT", str(world / f"{output}-kill"))
-    monkeypatch.setenv("HF_HOME", str(world / "hf"))
-    monkeypatch.setenv("CALIB_HARNESS_CACHE", str(world / "cache"))
-    monkeypatch.setenv("HF_TOKEN", SECRET)
+def carry_out(world, output: str) -> tuple[int, str]:
+    """Run the sweep into a folder; return its status and what it printed."""
     launcher = [sys.executable, str(Path(__file__).with_name("counting_run.py"))]
-    with open(os.devnull, "w") as nowhere:
+    with pytest.MonkeyPatch.context() as patch, open(os.devnull, "w") as nowhere:
+        patch.setenv("COUNTER", str(world / f"{output}-scored"))
+        patch.setenv("KILL_AT", str(world / f"{output}-kill"))
+        patch.setenv("HF_HOME", str(world / "hf"))
+        patch.setenv("CALIB_HARNESS_CACHE", str(world / "cache"))
+        patch.setenv("HF_TOKEN", SECRET)
         console = Console(width=200, record=True, file=nowhere)
         status = run_sweep(
-            world / spec,
-            output=str(world / output),
-            console=console,
-            launcher=launcher,
+            world / "spec.yaml", output=str(world / output), console=console, launcher=launcher
         )
-    told = console.export_text()
-    assert status == 0, told
-    tables = {}
+    return status, console.export_text()
+
+
+def tables(world, output: str) -> dict[str, list[dict[str, str]]]:
+    """Return a sweep's tables without dates."""
+    found = {}
     for path in (world / output / "tables").glob("*.csv"):
-        rows = list(csv.DictReader(path.read_text().splitlines()))
-        tables[path.name] = [
+        rows = csv.DictReader(path.read_text().splitlines())
+        found[path.name] = [
             {key: value for key, value in row.items() if key not in ("date", "source")}
             for row in rows
         ]
-    return told, tables
-
-
-def test_token_of_the_environment_is_in_no_file_of_a_real_sweep(world, undisturbed):
-    files = [path for path in (world / "undisturbed").rglob("*") if path.is_file()]
-    assert any(path.name.startswith("results_") for path in files)
-    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+    return found
 
 
 def scored(world, output: str) -> Counter:
@@ -121,36 +123,68 @@ def scored(world, output: str) -> Counter:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(world) -> dict:
-    """Tables of a local sweep in which nothing went wrong."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        return carry_out(world, monkeypatch, "undisturbed")[1]
+def with_absent_model(world) -> str:
+    """What a sweep printed of whose models one is not there."""
+    status, told = carry_out(world, "whole")
+    assert status == 1, told
+    return told
 
 
-def test_model_with_nan_weights_is_finished_and_counted(world, monkeypatch):
-    _, tables = carry_out(world, monkeypatch, "broken-out", spec="broken.yaml")
-    rows = tables["metrics.csv"]
+@pytest.fixture(scope="module")
+def whole(world, with_absent_model) -> str:
+    """What the same sweep printed when the model had come."""
+    make_model(world / "late", FACTORS["late"])
+    status, told = carry_out(world, "whole")
+    assert status == 0, told
+    return told
+
+
+def test_model_that_does_not_exist_fails_and_the_rest_completes(with_absent_model):
+    assert "3 finished, 1 failed" in with_absent_model
+    assert "FAILED late" in with_absent_model
+    assert "the model or its revision does not exist" in with_absent_model
+    assert "retry" not in with_absent_model
+
+
+def test_second_start_finishes_only_what_was_missing(world, whole, note_fault):
+    assert "4 runs: 3 finished, 1 waiting" in whole
+    assert "1 finished, 0 failed; 1 process" in whole
+    assert set(scored(world, "whole").values()) == {1}
+    note_fault("real models: one does not exist, one gives NaN", scored(world, "whole"))
+
+
+def test_model_with_nan_weights_is_finished_and_counted(world, whole):
+    rows = [row for row in tables(world, "whole")["metrics.csv"] if row["family"] == "broken"]
     assert rows
     assert {row["n_unusable"] for row in rows} == {str(QUESTIONS)}
     assert {row["ece"] for row in rows} == {""}
 
 
-def test_run_killed_in_the_middle_of_a_task_repeats_a_batch_at_most(
-    world, undisturbed, monkeypatch
-):
+def test_token_of_the_environment_is_in_no_file_of_a_real_sweep(world, whole):
+    files = [path for path in (world / "whole").rglob("*") if path.is_file()]
+    assert any(path.name.startswith("results_") for path in files)
+    assert [path for path in files if SECRET.encode() in path.read_bytes()] == []
+
+
+def test_run_killed_in_the_middle_of_a_task_repeats_a_batch_at_most(world, whole, note_fault):
+    for finished in (world / "whole" / "runs").iterdir():
+        if not finished.name.startswith("base"):  # the others are not what this is about
+            shutil.copytree(finished, world / "killed" / "runs" / finished.name)
     (world / "killed-kill").write_text(str(5 * BATCH + 3))
-    told, tables = carry_out(world, monkeypatch, "killed")
+    status, told = carry_out(world, "killed")
+    assert status == 0, told
     assert "killed (SIGKILL" in told
-    difference = largest_difference(tables, undisturbed)
-    print(f"largest difference of a number in the tables: {difference:.1e}")
+    assert f"{5 * BATCH + 3} taken from earlier attempts" in told
+    difference = largest_difference(tables(world, "killed"), tables(world, "whole"))
     # What is left of a task falls into other batches, which changes the last digits of float32.
     assert difference < 1e-4
     counts = scored(world, "killed")
-    twice = sum(number - 1 for number in counts.values())
-    # A request is noted when its score is handed to the cache; a batch in flight is not.
-    print(f"requests written: {sum(counts.values())}, of them twice: {twice}, in flight <= {BATCH}")
-    assert counts.keys() == scored(world, "undisturbed").keys()
-    assert twice <= BATCH
+    note_fault(f"real model: kill -9 in the middle of a task ({difference:.0e} apart)", counts)
+    assert counts.keys() == {
+        request for request in scored(world, "whole") if request.startswith("base")
+    }
+    # A request is noted once it is in the cache; up to a batch may have been in flight besides.
+    assert set(counts.values()) == {1}
 
 
 def largest_difference(tables: dict, others: dict) -> float:

@@ -37,8 +37,8 @@ class Executor(Protocol):
     def wait(self, seconds: float) -> list[Outcome]:
         """Return the outcomes of jobs that have ended, waiting at most `seconds` for one."""
 
-    def stop(self) -> None:
-        """End everything that runs; the outcomes come from `wait` as usual."""
+    def stop(self, *, at_once: bool = False) -> None:
+        """End everything that runs, with `at_once` by force; `wait` gives the outcomes as usual."""
 
     def close(self) -> None:
         """End what still runs and let go of everything; called once, at the end."""

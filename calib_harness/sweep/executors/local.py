@@ -13,6 +13,7 @@ from collections.abc import Sequence
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.execute import Job, Outcome, execute
+from calib_harness.sweep.process import Stop
 
 
 def visible_gpus() -> list[str]:
@@ -46,7 +47,7 @@ class LocalExecutor:
         self._gpus = len(self._free)
         self._workers = workers or max(1, self._gpus)
         self._running = 0
-        self._stop = threading.Event()
+        self._stop = Stop()
         self._ended: queue.Queue[tuple[Outcome, list[str]]] = queue.Queue()
 
     def check(self, jobs: Sequence[Job]) -> None:
@@ -97,10 +98,10 @@ class LocalExecutor:
         except queue.Empty:
             return outcomes
 
-    def stop(self) -> None:
+    def stop(self, *, at_once: bool = False) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
-        self._stop.set()
+        self._stop.ask(at_once=at_once)
 
     def close(self) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
-        self._stop.set()
+        self._stop.ask()

@@ -38,6 +38,9 @@ class TransientError(Exception):
         super().__init__(outcome)
         self.outcome = outcome
 
+    def __str__(self) -> str:
+        return self.outcome.reason
+
 
 @dataclass(frozen=True)
 class Delivery:
@@ -92,6 +95,7 @@ class RayExecutor:
         self._own = address is None
         self._retries = retries
         self._pending: dict[Any, Job] = {}
+        self._stopping = False
         self._marker = work / f".sweep-{uuid.uuid4().hex}"
         self._marker.touch()
         self._since = time.time()
@@ -155,14 +159,15 @@ class RayExecutor:
         try:
             delivery: Delivery = self._ray.get(reference)
         except errors.TaskCancelledError:
-            stopped = Outcome(job.run.name, "stopped")
-            return _with_earlier_attempts(stopped, _attempts(job, self._since))
+            return self._stopped(job)
         except errors.RayTaskError as error:
             if isinstance(error.cause, TransientError):
                 return error.cause.outcome
             tail = tuple(str(error).splitlines()[-20:])
             return Outcome(job.run.name, "failed", "the sweep itself failed", tail=tail)
         except errors.RayError as error:
+            if self._stopping:
+                return self._stopped(job)
             # The worker or its node died more often than it may.
             reason = f"Ray gave it up: {type(error).__name__}"
             tail = tuple(str(error).splitlines()[:20])
@@ -175,10 +180,15 @@ class RayExecutor:
                 return Outcome(job.run.name, "failed", failure.reason)
         return delivery.outcome
 
-    def stop(self) -> None:
+    def _stopped(self, job: Job) -> Outcome:
+        stopped = Outcome(job.run.name, "stopped")
+        return _with_earlier_attempts(stopped, _attempts(job, self._since))
+
+    def stop(self, *, at_once: bool = False) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
+        self._stopping = True
         for reference in self._pending:
-            self._ray.cancel(reference)
+            self._ray.cancel(reference, force=at_once)
 
     def close(self) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
