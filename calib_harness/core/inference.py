@@ -336,11 +336,13 @@ def calibrated_null(
 def _draw_gold(probs: FloatArray, size: int, generator: np.random.Generator) -> IntArray:
     """Draw (size, n) gold indices, each from its question's probabilities."""
     edges = np.cumsum(np.nan_to_num(np.maximum(probs, 0.0)), axis=1)
-    draws = generator.random((size, len(probs))) * edges[:, -1]
+    draws = generator.random((size, len(probs)))
+    draws *= edges[:, -1]
     # As small as they can be: ten million of them pass through memory several times.
-    gold = np.zeros((size, len(probs)), dtype=np.min_scalar_type(-probs.shape[1]))
-    for edge in edges.T[:-1]:
-        gold += draws >= edge
+    gold = np.zeros(draws.shape, dtype=np.min_scalar_type(-probs.shape[1]))
+    beyond = np.empty(draws.shape, dtype=bool)
+    for edge in np.ascontiguousarray(edges.T[:-1]):
+        gold += np.greater_equal(draws, edge, out=beyond)
     return gold
 
 

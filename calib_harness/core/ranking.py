@@ -10,17 +10,18 @@ from calib_harness.core.checks import FloatArray, IntArray
 
 def auroc_statistic(confidence: FloatArray, correct: FloatArray) -> Statistic:
     """Return the function from (R, n) counts to (R,) AUROCs; NaN where it is undefined."""
-    order, last = _sorted_runs(confidence)
+    order, starts = _sorted_runs(confidence)
     hits = correct[order]
 
     def evaluate(counts: FloatArray) -> FloatArray:
-        weights = counts[:, order]
-        right = _run_sums(weights * hits, last)
-        wrong = _run_sums(weights * (1.0 - hits), last)
-        # Of equal confidences, half count as ranked rightly.
-        below = np.cumsum(wrong, axis=1) - 0.5 * wrong
-        pairs = right.sum(axis=1) * wrong.sum(axis=1)
-        won = (right * below).sum(axis=1)
+        weights = np.take(counts, order, axis=1)
+        right = _run_sums(weights * hits, starts)
+        wrong = _run_sums(np.multiply(weights, 1.0 - hits, out=weights), starts)
+        below = np.cumsum(wrong, axis=1)
+        if starts is not None:  # of equal confidences, half count as ranked rightly
+            below -= 0.5 * wrong
+        won = np.einsum("ij,ij->i", right, below)
+        pairs = (counts @ correct) * (counts @ (1.0 - correct))
         return ratio(won, pairs, otherwise=np.nan)
 
     return evaluate

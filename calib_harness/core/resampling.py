@@ -11,7 +11,7 @@ import numpy.typing as npt
 from calib_harness.core.binned import Statistic
 from calib_harness.core.checks import FloatArray, IntArray
 
-CELLS_AT_ONCE = 1_000_000  # cells of an (R, n) table of float64 held at a time: 8 MB
+CELLS_AT_ONCE = 250_000  # cells of an (R, n) table of float64 held at a time: 2 MB, a cache
 CELLS_KEPT = 32_000_000  # cells of a table of counts (two bytes each) kept for reuse
 
 
