@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,17 @@ def test_example_can_be_planned(name, runs):
     plan = make_plan(EXAMPLES / name)
     assert len(plan.runs) == runs
     assert not plan.notes
+
+
+@pytest.mark.parametrize("spec", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
+def test_dry_run_of_an_example_lists_its_runs_and_writes_nothing(spec, tmp_path):
+    with open(os.devnull, "w") as nowhere:
+        console = Console(width=200, record=True, file=nowhere)
+        assert run_sweep(spec, dry_run=True, output=str(tmp_path / "out"), console=console) == 0
+    told = console.export_text()
+    waiting = len(make_plan(spec).runs)
+    assert f"{waiting} runs: {waiting} waiting; output in {tmp_path / 'out'}" in told
+    assert not (tmp_path / "out").exists()
 
 
 def test_every_family_of_the_paper_has_a_base_and_an_aligned_model():
