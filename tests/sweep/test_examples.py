@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from calib_harness.sweep.plan import make_plan
@@ -66,10 +67,15 @@ def test_toy_world_gives_the_same_tables_on_both_executors(tmp_path, monkeypatch
     monkeypatch.setenv("CALIB_HARNESS_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
     console = Console(width=200)
+    spec = yaml.safe_load((EXAMPLES / "toy_world.yaml").read_text())
+    spec["defaults"]["limit"] = 60  # a third of the example's questions, to spare time
+    for model in spec["models"]:
+        model["id"] = str((EXAMPLES / model["id"]).resolve())
+    (tmp_path / "toy_world.yaml").write_text(yaml.safe_dump(spec))
     for executor in ("local", "ray"):
         output = tmp_path / executor
         status = run_sweep(
-            EXAMPLES / "toy_world.yaml",
+            tmp_path / "toy_world.yaml",
             executor=executor,
             workers=2,
             output=str(output),
