@@ -186,7 +186,7 @@ def compare(
     if chosen in (Format.csv, Format.json):
         emit(render_data(frames, chosen), output)
     else:
-        readable = {_title(name): for_reading(frame) for name, frame in frames.items()}
+        readable = {_title(name, frame): for_reading(frame) for name, frame in frames.items()}
         emit(render(readable, chosen), output)
 
 
@@ -307,9 +307,10 @@ def _chosen_frames(
     return frames
 
 
-def _title(name: str) -> str:
+def _title(name: str, frame: pd.DataFrame) -> str:
+    sides = "to − from" if "to_stage" in frame.columns else "aligned − base"
     return {
-        "changes": "Changes (aligned − base), paired bootstrap over questions",
+        "changes": f"Changes ({sides}), paired bootstrap over questions",
         "over_families": "Share of pairs harmed, exact sign test",
         "over_tasks": "Agreement of the ranks across tasks",
         "decomposition": "Change of ECE split into over- and underconfidence",

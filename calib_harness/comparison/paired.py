@@ -128,7 +128,10 @@ def report_questions(
                 ", …" if count > len(named) else "",
             )
     for count, what in (
-        (shared.n_changed, "have other choices or another gold on one side"),
+        (
+            shared.n_changed,
+            "have other choices or another gold on one side (another version of the task?)",
+        ),
         (shared.n_unusable, "cannot be used on one side (no finite scores or no gold)"),
     ):
         if count:

@@ -111,7 +111,10 @@ def bootstrap(
     which each gap within two standard errors of 0 is noise (`BinnedError.deviations`). They
     are stretched to the value itself, which for a well calibrated model is nearly all bias and
     lies at the upper end: an ECE of .04 with the interval (0, .04) is one that a calibrated
-    model might show.
+    model might show. That gaps near 0 are set to 0 follows Fang and Santos (2019);
+    joining both worlds is ours and has no proof. Simulated as in `paired_bootstrap`, the
+    interval held a true ECE in 92 % of data sets, in the worst cell in 81 %: gaps of one to a
+    few standard errors are its weak point. Other binned metrics were not simulated.
 
     Resamples in which a metric is undefined (AUROC without a wrong answer) are left out; there
     is neither standard error nor interval for an infinite value.

@@ -238,7 +238,7 @@ class LogReader:
         except NotMultipleChoiceLogError as error:
             return self._unusable(
                 f"{log.file.url} is not of a multiple-choice task ({error}); "
-                "calibration needs a choice among scored answers"
+                "calibration needs a choice among scored answers, so give logs of such tasks"
             )
         except Exception as error:
             if not (isinstance(error, OSError) or log.file.is_remote):

@@ -10,7 +10,10 @@ from typing import IO, NamedTuple
 import msgspec
 
 _BLOCK = 8 * 2**20
-_BROKEN_OFF = "the file breaks off in the middle of it (a killed run, or an unfinished copy)"
+_BROKEN_OFF = (
+    "the file breaks off in the middle of it "
+    "(a killed run, or an unfinished copy; run or copy it again to have all questions)"
+)
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -154,5 +157,6 @@ def _not_utf8(data: bytes) -> str:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        return f"it is not UTF-8 text (byte 0x{data[error.start]:02x} at position {error.start})"
+        at = f"byte 0x{data[error.start]:02x} at position {error.start}"
+        return f"it is not UTF-8 text ({at}); run or copy it again to have this question"
     return ""

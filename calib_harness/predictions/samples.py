@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -45,7 +46,7 @@ def write_example_log(
     lines = [_line(i, task, scores[i], gold[i]) for i in range(n)]
     (run / f"samples_{task}_{date}.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     accuracy = float(np.mean(scores.argmax(axis=1) == gold))
-    results = {
+    results: dict[str, Any] = {
         "results": {task: {"acc,none": accuracy}},
         "configs": {task: {"target_delimiter": " "}},
         "n-shot": {task: 0},
@@ -53,7 +54,12 @@ def write_example_log(
         "model_name": model,
         "chat_template": None,
     }
-    (run / f"results_{date}.json").write_text(json.dumps(results), encoding="utf-8")
+    file = run / f"results_{date}.json"
+    if file.exists():  # another task of the same run
+        earlier = json.loads(file.read_text(encoding="utf-8"))
+        for name in ("results", "configs", "n-shot"):
+            results[name] = earlier[name] | results[name]
+    file.write_text(json.dumps(results), encoding="utf-8")
 
 
 def _line(number: int, task: str, scores: np.ndarray, gold: int) -> str:

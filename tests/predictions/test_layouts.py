@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from calib_harness import METHODS, Predictions, UserError, choice_score, load_predictions
+from calib_harness.predictions.samples import write_example_log
 from tests.predictions.entries import DATE, ENTRIES, early, entry, recent, write_run
 
 CLOZE = [
@@ -390,3 +391,9 @@ def test_remote_file_systems_fail_in_a_sentence(
 def test_unknown_protocol_says_so() -> None:
     with pytest.raises(UserError, match="LOGS nosuch://x cannot be opened"):
         load("nosuch://x")
+
+
+def test_example_logs_of_two_tasks_of_one_run_share_its_results_file(tmp_path):
+    for task in ("one", "two"):
+        write_example_log(tmp_path, model="m", task=task, n=5)
+    assert [run.header.n_shot for run in load_predictions(tmp_path, cache=False)] == [0, 0]
