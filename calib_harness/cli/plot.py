@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(name="plot", help="Figures for papers: PDF, SVG or PNG.", no_args_is_help=True)
 
 _MOST_PANELS = 40
-_NARROWEST, _WIDEST = 2, 40  # inches
+_NARROWEST, _WIDEST = 2.5, 40  # inches
+_NARROWEST_PANEL = 2.3
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write: .pdf, .svg or .png.")]
 Task = Annotated[str | None, typer.Option("--task", help="Task, or benchmark (arc_easy).")]
@@ -165,7 +166,7 @@ def forest(
 
     Example: calib-harness plot forest out/ --pairs pairs.csv --metric ece -o forest.pdf
     """
-    _start(output, width)
+    _start(output, width, metric)
     from calib_harness.comparison import compare
     from calib_harness.report.forest import ForestDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
@@ -206,8 +207,9 @@ def ranks(
 
     Example: calib-harness plot ranks out/ --method choice --metric ece -o ranks.pdf
     """
-    _start(output, width)
+    _start(output, width, metric)
     from calib_harness.comparison import compare
+    from calib_harness.comparison.paired import FEWEST_RESAMPLES
     from calib_harness.report.ranks import RanksDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
     from calib_harness.summary import metrics_frame
@@ -217,7 +219,9 @@ def ranks(
     binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
     if pairs is not None:
         # Ranks need no intervals of the changes.
-        result = compare(runs, pairs, metrics=[metric], n_resamples=2, seed=seed, **binned)
+        result = compare(
+            runs, pairs, metrics=[metric], n_resamples=FEWEST_RESAMPLES, seed=seed, **binned
+        )
         display = RanksDisplay.from_frame(result.changes, metric=metric, seed=seed)
     else:
         frame = metrics_frame(runs, metrics=[metric], n_resamples=0, **binned)
@@ -227,14 +231,17 @@ def ranks(
     _draw(display, output, width)
 
 
-def _start(output: Path, width: float | None) -> None:
-    """Fail on a wrong suffix, width or missing matplotlib before anything is read."""
+def _start(output: Path, width: float | None, metric: str = "ece") -> None:
+    """Fail on a wrong suffix, width or metric, or without matplotlib, before anything is read."""
     show_log()
+    from calib_harness.core.metrics import METRICS
+    from calib_harness.report.selection import only_value
     from calib_harness.report.style import check_suffix, import_matplotlib
 
     check_suffix(output)
     if width is not None and not _NARROWEST <= width <= _WIDEST:
         raise UserError(f"--width must be {_NARROWEST} to {_WIDEST} inches; got {width}.")
+    only_value(METRICS, "metric", metric)
     import_matplotlib()
 
 
@@ -273,8 +280,8 @@ def _draw_grid(displays: Sequence[_Display], output: Path, width: float | None) 
         )
     from calib_harness.report.style import PAGE, new_figure, print_style, save
 
-    columns = 3 if len(displays) > 6 else 2
     across = width or PAGE
+    columns = max(1, min(3 if len(displays) > 6 else 2, int(across / _NARROWEST_PANEL)))
     sizes = [display.size(across / columns) for display in displays]
     heights = [max(h for _, h in sizes[i : i + columns]) for i in range(0, len(sizes), columns)]
     shared = {display.title for display in displays}

@@ -16,7 +16,8 @@ from calib_harness.summary import SummaryOptions
 
 logger = logging.getLogger(__name__)
 
-LEAST_RESAMPLES, MOST_RESAMPLES = 1000, 10_000
+FEWEST_RESAMPLES = 2
+LEAST_RESAMPLES, MOST_RESAMPLES = 1000, 10_000  # without being told
 
 
 def check_options(
@@ -25,8 +26,10 @@ def check_options(
     """Return checked options; ``n_resamples`` of None becomes 0 for now."""
     if "choice_mass" in metrics:
         raise UserError("--metrics choice_mass has no change test; see `calib-harness metrics`.")
-    if n_resamples is not None and n_resamples < 2:
-        raise UserError(f"--resamples must be at least 2 for comparisons; got {n_resamples}.")
+    if n_resamples is not None and n_resamples < FEWEST_RESAMPLES:
+        raise UserError(
+            f"--resamples must be at least {FEWEST_RESAMPLES} for comparisons; got {n_resamples}."
+        )
     return SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
 
 
@@ -36,12 +39,12 @@ def enough_resamples(n_tests: int, n_resamples: int | None) -> int:
     The smallest p-value of R resamples is 2 / (R + 1), and Holm multiplies it by up to
     `n_tests`: 1,000 resamples cannot find anything in a table of 45. Unless the number is
     given, there are 200 resamples per test, within 1,000 and 10,000; a table for which that
-    is too few is named in a warning.
+    is too few is named in a warning. 2, the fewest there can be, ask for the changes alone.
     """
     if n_resamples is None:
         n_resamples = min(max(LEAST_RESAMPLES, 200 * n_tests), MOST_RESAMPLES)
     least = 2 * n_tests / (n_resamples + 1)
-    if least > 0.05:
+    if least > 0.05 and n_resamples > FEWEST_RESAMPLES:
         logger.warning(
             "%d resamples are too few for %d tests: no p_holm can be below %.2g; "
             "raise --resamples to %d, or compare fewer metrics, tasks or methods",

@@ -10,7 +10,7 @@ import pandas as pd
 
 from calib_harness.comparison.results import is_harmed
 from calib_harness.core.checks import FloatArray
-from calib_harness.report.selection import only_value
+from calib_harness.report.selection import only_value, short_labels
 from calib_harness.report.style import (
     BLUE,
     GREY,
@@ -18,6 +18,7 @@ from calib_harness.report.style import (
     VERMILION,
     axes_for,
     legend_above,
+    letters_beside,
     metric_label,
     plain,
 )
@@ -43,8 +44,8 @@ class Forest:
     Attributes
     ----------
     metric, task, method : str
-    family, label : tuple of str
-        The pair's family, and ``base → aligned``.
+    family, label, short_label : tuple of str
+        The pair's family, ``base → aligned``, and what is drawn of it.
     change, low, high : ndarray, shape (pairs,)
         The change and its 95 % interval from the paired bootstrap.
     kind : tuple of str
@@ -56,6 +57,7 @@ class Forest:
     method: str
     family: tuple[str, ...]
     label: tuple[str, ...]
+    short_label: tuple[str, ...]
     change: FloatArray
     low: FloatArray
     high: FloatArray
@@ -113,12 +115,14 @@ def forest(
     clear = (chosen["low"] > 0) | (chosen["high"] < 0)
     kinds = np.where(~clear, "interval contains 0", np.where(harm > 0, "worse", "better"))
     shots = chosen["n_shot"] if "n_shot" in chosen and chosen["n_shot"].nunique() > 1 else None
+    ends = [""] * len(chosen) if shots is None else [f", {n:.0f}-shot" for n in shots]
+    pairs = list(zip(chosen["base"].map(str), chosen["aligned"].map(str), strict=True))
     return Forest(
         **values,
-        family=tuple(chosen["family"]),
-        label=tuple(
-            f"{base} → {aligned}" + (f", {shots[i]:.0f}-shot" if shots is not None else "")
-            for i, (base, aligned) in enumerate(zip(chosen["base"], chosen["aligned"], strict=True))
+        family=tuple(chosen["family"].map(str)),
+        label=tuple(" → ".join(pair) + end for pair, end in zip(pairs, ends, strict=True)),
+        short_label=tuple(
+            label + end for label, end in zip(short_labels(pairs), ends, strict=True)
         ),
         change=chosen["change"].to_numpy(dtype=float),
         low=chosen["low"].to_numpy(dtype=float),
@@ -164,7 +168,7 @@ class ForestDisplay:
 
     def size(self, width: float = PAGE * 0.75) -> tuple[float, float]:
         """Return width and height in inches at which no label touches the next."""
-        return width, 1.2 + _ROW * self._rows()[-1]
+        return width, 1.5 + _ROW * self._rows()[-1]
 
     def _rows(self) -> list[float]:
         """Return the place of each pair from the top; families stand half a row apart."""
@@ -197,20 +201,22 @@ class ForestDisplay:
                     capthick=0.9,
                     **style,
                 )
-        ax.set_yticks(rows, [plain(label, 60) for label in data.label])
+        most = letters_beside(ax, 0.5, "ytick.labelsize")
+        ax.set_yticks(rows, [plain(label, most) for label in data.short_label])
         ax.tick_params(axis="y", length=0)
         ax.set_ylim(rows[-1] + 0.8, 0.2)
-        ax.set_xlabel(f"Change of {metric_label(data.metric)} (aligned − base), 95 % interval")
+        ax.set_xlabel(f"Change of {metric_label(data.metric)}, aligned − base\n(95 % intervals)")
         self._name_families(rows)
-        legend_above(ax, f"{data.task}, {data.method}" if title is None else title)
+        legend_above(ax, f"{data.task}\n{data.method}" if title is None else title)
         return self
 
     def _name_families(self, rows: FloatArray) -> None:
         """Write each family at the right edge, beside its pairs, with a line before the next."""
+        most = letters_beside(self.ax_, 0.25, "small")
         for family in dict.fromkeys(self.data.family):
             own = rows[[name == family for name in self.data.family]]
             self.ax_.annotate(
-                plain(family, 24),
+                plain(family, most),
                 (1.01, own.mean()),
                 xycoords=self.ax_.get_yaxis_transform(),
                 va="center",

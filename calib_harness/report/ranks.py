@@ -14,8 +14,17 @@ from calib_harness.core.checks import FloatArray
 from calib_harness.core.inference import min_ranks
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
-from calib_harness.report.selection import only_value
-from calib_harness.report.style import GREY, PAGE, axes_for, look, metric_label, plain
+from calib_harness.report.selection import only_value, short_labels
+from calib_harness.report.style import (
+    GREY,
+    PAGE,
+    axes_for,
+    letters_beside,
+    look,
+    metric_label,
+    plain,
+    signed,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -36,8 +45,8 @@ class Ranks:
     first : str
         What rank 1 means: ``"largest"`` or ``"best"``.
     tasks : tuple of str
-    labels : tuple of str
-        What is ranked, by mean rank.
+    labels, short_labels : tuple of str
+        What is ranked, by mean rank, and what is drawn of it.
     ranks : ndarray, shape (labels, tasks)
         Ties share the smaller rank.
     kendalls_w, mean_tau, p_value : float
@@ -52,6 +61,7 @@ class Ranks:
     first: str
     tasks: tuple[str, ...]
     labels: tuple[str, ...]
+    short_labels: tuple[str, ...]
     ranks: FloatArray
     kendalls_w: float
     mean_tau: float
@@ -122,8 +132,8 @@ def ranks(
     numbers = complete.to_numpy(dtype=float)
     order = np.stack([min_ranks(_ascending(row, metric, best)) for row in numbers], axis=1)
     agreement = rank_agreement(chosen, unit=units, value=value, seed=seed).iloc[0]
-    keys = complete.columns.to_frame().to_numpy()
-    labels = [" → ".join(map(str, key)) for key in keys]
+    keys = [tuple(map(str, key)) for key in complete.columns.to_frame().to_numpy()]
+    short = short_labels(keys)
     by_mean = np.argsort(order.mean(axis=1), kind="stable")
     return Ranks(
         metric=metric,
@@ -131,7 +141,8 @@ def ranks(
         value=value,
         first="best" if best else "largest",
         tasks=tuple(_task_names(complete.index)),
-        labels=tuple(labels[i] for i in by_mean),
+        labels=tuple(" → ".join(keys[i]) for i in by_mean),
+        short_labels=tuple(short[i] for i in by_mean),
         ranks=order[by_mean],
         kendalls_w=float(agreement["kendalls_w"]),
         mean_tau=float(agreement["mean_tau"]),
@@ -195,14 +206,14 @@ class RanksDisplay:
 
     def size(self, width: float = PAGE) -> tuple[float, float]:
         """Return width and height in inches at which no label touches the next."""
-        return width, max(2.2, 1.7 + _ROW * len(self.data.labels))
+        return width, max(2.2, 1.85 + _ROW * len(self.data.labels))
 
     def plot(self, ax: Axes | None = None, *, title: str | None = None) -> Self:
         """Draw into `ax`, or into a new figure that is as high as it needs to be."""
         self.figure_, ax = axes_for(ax, *self.size())
         self.ax_, data = ax, self.data
         at = np.arange(len(data.tasks))
-        for number, (label, row) in enumerate(zip(data.labels, data.ranks, strict=True)):
+        for number, (label, row) in enumerate(zip(data.short_labels, data.ranks, strict=True)):
             style = look(number)
             ax.plot(
                 at,
@@ -217,7 +228,16 @@ class RanksDisplay:
             )
         self._name_lines()
         count = len(data.labels)
-        ax.set_xticks(at, [plain(task, 30) for task in data.tasks], rotation=30, ha="right")
+        tasks = [
+            task.replace("_calib_choice", "").replace("_calib_cloze", "") for task in data.tasks
+        ]
+        ax.set_xticks(
+            at,
+            [plain(task, 24) for task in tasks],
+            rotation=45,
+            ha="right",
+            rotation_mode="anchor",
+        )
         ax.set(xlim=(-0.1, at[-1] + 0.1), ylim=(count + 0.5, 0.5))
         step = max(1, round(count / 15))
         ax.set_yticks(np.arange(1, count + 1, step))
@@ -229,26 +249,30 @@ class RanksDisplay:
     def heading(self) -> str:
         """What is ranked, and the agreement of the tasks."""
         data = self.data
-        ranked = "" if data.value == "value" else f"{data.value.replace('_', ' ')} of "
+        ranked = "" if data.value == "value" else f"{data.value.capitalize().replace('_', ' ')} of "
         dropped = f"; {data.n_dropped} incomplete left out" if data.n_dropped else ""
         return (
             f"{ranked}{metric_label(data.metric)}, {data.method} (rank 1 = {data.first})\n"
-            f"Kendall's W = {data.kendalls_w:.2f} (p = {data.p_value:.2g}), "
-            f"mean τ = {data.mean_tau:.2f} over {len(data.tasks)} tasks"
-            f"{dropped}"
+            f"Kendall's W = {data.kendalls_w:.2f} (p = {data.p_value:.2g})\n"
+            f"Mean τ = {signed(data.mean_tau)} over {len(data.tasks)} tasks{dropped}"
         )
 
     def _name_lines(self) -> None:
         """Name each line at its right end; ties share a rank, so names go to the free ones."""
+        from matplotlib.transforms import ScaledTranslation
+
         data = self.data
         last = len(data.tasks) - 1
         slots = np.empty(len(data.labels))
         slots[np.argsort(data.ranks[:, -1], kind="stable")] = np.arange(1, len(data.labels) + 1)
-        for label, rank, slot in zip(data.labels, data.ranks[:, -1], slots, strict=True):
+        most = letters_beside(self.ax_, 0.5, "small")
+        beside = self.ax_.transData + ScaledTranslation(0.2, 0, self.figure_.dpi_scale_trans)
+        for label, rank, slot in zip(data.short_labels, data.ranks[:, -1], slots, strict=True):
             self.ax_.annotate(
-                plain(label),
+                plain(label, most),
                 (last, rank),
-                (last + 0.25, slot),
+                (last, slot),
+                textcoords=beside,
                 annotation_clip=False,
                 va="center",
                 fontsize="small",

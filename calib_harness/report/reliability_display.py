@@ -196,7 +196,7 @@ class ReliabilityDisplay:
 def _pale_entry() -> Artist:
     from matplotlib.lines import Line2D
 
-    label = "calibrated model, 95 %"
+    label = "range of a calibrated model (95 %)"
     return Line2D([], [], color=GREY, label=label, solid_capstyle="butt", **_PALE)
 
 

@@ -120,10 +120,7 @@ def run_labels(runs: Sequence[Predictions], given: Sequence[str] | None = None) 
                 f"labels must name each of {len(runs)} run(s) differently; got {list(given)}."
             )
         return list(given)
-    labels = [run.header.label for run in runs]
-    last_parts = [label.rstrip("/").rpartition("/")[2] for label in labels]
-    if len(set(last_parts)) == len(set(labels)):
-        labels = last_parts
+    labels = short_labels([(run.header.label,) for run in runs])
     for name, write in (
         ("method", str),
         ("task", str),
@@ -137,6 +134,32 @@ def run_labels(runs: Sequence[Predictions], given: Sequence[str] | None = None) 
         values = [getattr(run.header, name) for run in runs]
         if len(set(values)) > 1:
             labels = [f"{label}, {write(v)}" for label, v in zip(labels, values, strict=True)]
+    return labels
+
+
+def short_labels(units: Sequence[Sequence[str]]) -> list[str]:
+    """Return how a figure calls models, or tuples of models such as base and aligned.
+
+    Of names such as ``org/model`` the last part is enough where no two models share it, and of a
+    name that goes on from the one before only what comes new.
+
+    Examples
+    --------
+    >>> short_labels([("org/m-7b", "org/m-7b-chat"), ("org/n", "lab/zephyr")])
+    ['m-7b → …-chat', 'n → zephyr']
+    """
+    names = {name for unit in units for name in unit}
+    short = {name: name.rstrip("/").rpartition("/")[2] for name in names}
+    if len(set(short.values())) < len(names):
+        short = {name: name for name in names}
+    labels = []
+    for unit in units:
+        parts = [short[name] for name in unit]
+        for i in range(len(parts) - 1, 0, -1):
+            new = parts[i].removeprefix(parts[i - 1])
+            if new != parts[i] and new[:1] in {"-", "_", ".", "@"}:
+                parts[i] = f"…{new}"
+        labels.append(" → ".join(parts))
     return labels
 
 

@@ -6,6 +6,7 @@ markers say the same again, for greyscale. matplotlib is imported when something
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -128,6 +129,27 @@ def height_with_legend(drawing: float, entries: float) -> float:
     return drawing + 0.3 + 0.29 * entries
 
 
+def letters_beside(ax: Axes, share: float, size: str) -> int:
+    """Return about how many letters have room beside `ax`, not yet laid out.
+
+    Parameters
+    ----------
+    ax : Axes
+    share : float
+        Of its present width that is given to the letters.
+    size : str
+        Their size as a key of rcParams, or a relative one such as ``small``.
+    """
+    from matplotlib import rcParams
+    from matplotlib.font_manager import FontProperties
+
+    figure = ax.get_figure(root=True)
+    given: Any = rcParams
+    points = FontProperties(size=given.get(size, size)).get_size_in_points()
+    inches = ax.get_window_extent().width / figure.dpi if figure is not None else 0.0
+    return max(8, int(share * inches * 72 / (0.56 * points)))
+
+
 def split_below(ax: Axes, share: float = 0.27) -> tuple[Axes, Axes]:
     """Give the lower part of `ax` to new axes that share its horizontal one."""
     figure = ax.figure
@@ -187,16 +209,23 @@ def save(figure: Figure, output: Path) -> None:
     Raises
     ------
     UserError
-        If the suffix is none of `SUFFIXES` or the file cannot be written.
+        If the suffix is none of `SUFFIXES`, the labels leave no room for anything else or the
+        file cannot be written.
     """
     check_suffix(output)
     suffix = output.suffix.lower()
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        with print_style():
+        with print_style(), warnings.catch_warnings():
+            warnings.filterwarnings("error", "constrained_layout not applied")
             figure.savefig(output, format=suffix[1:], metadata=_METADATA[suffix])
     except OSError as error:
         raise UserError(f"--output {output} cannot be written ({error.strerror}).") from error
+    except UserWarning as error:
+        raise UserError(
+            f"a figure {figure.get_figwidth():.3g} inches wide has no room for its labels: "
+            "give more by --width, or shorter names."
+        ) from error
 
 
 def plain(text: str, most: int = 32) -> str:
@@ -227,6 +256,11 @@ def metric_label(name: str) -> str:
     ('ECE', 'Brier score')
     """
     return _METRIC_LABELS.get(name, name.upper() if len(name) <= 5 else name.replace("_", " "))
+
+
+def signed(value: float) -> str:
+    """Write two decimals with a minus sign as axes have it, not a hyphen."""
+    return f"{value:.2f}".replace("-", "\u2212")
 
 
 def interval(value: float, low: float, high: float) -> str:
