@@ -43,7 +43,10 @@ def report(
     tasks: Tasks = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples; 0: no errors.")] = 1000,
+    resamples: Annotated[
+        int | None,
+        typer.Option(help="Bootstrap resamples; 0: no errors (default: 1,000; 200 if very many)."),
+    ] = None,
     seed: Seed = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",
     all_runs: AllRuns = False,

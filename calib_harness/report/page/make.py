@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
@@ -16,6 +18,9 @@ from calib_harness.report.page.payload import make_payload
 from calib_harness.report.page.sources import read_sources
 from calib_harness.summary import DEFAULT_METRICS, SummaryOptions
 
+logger = logging.getLogger(__name__)
+
+_MANY = 1000  # runs × tasks × methods above which resamples are saved
 _PACKAGES = ("calib-harness", "numpy", "scipy", "pandas")
 
 
@@ -30,7 +35,7 @@ def make_report(
     tasks: Iterable[str] | None = None,
     n_bins: int = 15,
     binning: str = "uniform",
-    n_resamples: int = 1000,
+    n_resamples: int | None = None,
     seed: int = 0,
     all_runs: bool = False,
     cache: CacheLike = None,
@@ -49,8 +54,11 @@ def make_report(
         The HTML file.
     pairs, chain : Path, optional
         CSV files as for ``compare`` and ``compare_chain``.
-    metrics, n_bins, binning, n_resamples, seed
+    metrics, n_bins, binning, seed
         As for ``metrics_frame``; the page shows the same numbers.
+    n_resamples : int, optional
+        Bootstrap resamples of every number and change; 0 leaves errors out. By default 1,000,
+        and 200 for more than 1,000 runs × tasks × methods.
     methods, tasks, all_runs, cache
         As for ``load_predictions``.
     n_jobs : int
@@ -70,10 +78,12 @@ def make_report(
     UserError
         If an option is wrong, logs or tables cannot be read, or the file cannot be written.
     """
-    options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples, seed)
+    options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
     sources = read_sources(
         logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
     )
+    if n_resamples is None:
+        options = replace(options, n_resamples=_resamples_for(len(sources.predictions)))
     made: dict[str, Any] = {
         "title": title,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -89,3 +99,15 @@ def make_report(
     except OSError as error:
         raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
     return path
+
+
+def _resamples_for(n_entries: int) -> int:
+    """Choose the number of resamples; fewer for a page of thousands of entries."""
+    if n_entries <= _MANY:
+        return 1000
+    logger.info(
+        "%d runs x tasks x methods: errors come from 200 resamples instead of 1,000 "
+        "(--resamples sets the number)",
+        n_entries,
+    )
+    return 200

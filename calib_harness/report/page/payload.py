@@ -266,6 +266,10 @@ def _comparison(
     empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
     if sources.pairs is None:
         return empty
+    if not options.n_resamples:
+        raise UserError(
+            "changes need --resamples of at least 2: leave it out, or leave --pairs out."
+        )
     metrics = [name for name in names if name in METRICS]
     found = compare(
         sources.predictions,
@@ -273,6 +277,7 @@ def _comparison(
         metrics=metrics,
         n_bins=options.n_bins,
         binning=options.binning,
+        n_resamples=options.n_resamples,
         seed=options.seed,
     )
     frame = found.changes
@@ -322,9 +327,3 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for row in frame.to_dict("records")
     ]
-
-
-def check_not_empty(sources: Sources) -> None:
-    """Raise a UserError if nothing was read."""
-    if not sources.predictions:
-        raise UserError("no log holds a usable run: give folders of lm-eval sample logs.")
