@@ -142,8 +142,8 @@ def main(n_models: int, n_tasks: int, n_questions: int, keep: Path | None) -> No
         (Path(name) / "pairs.csv").write_text(table)
         fill_cache(folder, cache, n_questions)
         print(
-            f"{os.cpu_count()} cores; {n_models} models x {n_tasks} tasks x {len(METHODS)} methods, "
-            f"{n_questions} four-choice questions each, {len(pairs)} pairs"
+            f"{os.cpu_count()} cores; {n_models} models x {n_tasks} tasks x {len(METHODS)} "
+            f"methods, {n_questions} four-choice questions each, {len(pairs)} pairs"
         )
         done = make_page(folder, cache, Path(name) / "pairs.csv", page)
         print(

@@ -11,7 +11,7 @@ import pytest
 
 from calib_harness.report.page import make_report
 from tests.report.browser import ARGUMENTS, find_chromium
-from tests.report.runs import FAMILIES, HOSTILE, write_hostile_runs, write_runs
+from tests.report.runs import FAMILIES, HOSTILE, METHODS, write_hostile_runs, write_runs
 
 RESAMPLES = 200
 
@@ -37,6 +37,7 @@ def site(runs: Path) -> Path:
         runs / "page.html",
         pairs=runs / "pairs.csv",
         chain=chain,
+        methods=METHODS,
         n_resamples=RESAMPLES,
         cache=False,
         command="calib-harness report 'logs of <mine>' -o page.html",
@@ -55,6 +56,7 @@ def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
         logs,
         folder / "page.html",
         pairs=pairs,
+        methods=METHODS[:2],
         n_resamples=20,
         cache=False,
         title="</title><script>window.hacked=4</script>\u202e",
@@ -95,7 +97,8 @@ def visit(chromium: Any) -> Iterator[Callable[..., Any]]:
         tab.requested = []
         tab.goto(f"{path.as_uri()}#/{view}")
         tab.wait_for_selector("html[data-ready]")
-        tab.wait_for_selector("#leaderboard-table .tabulator-row", state="attached")
+        if view == "leaderboard":
+            tab.wait_for_selector("#leaderboard-table .tabulator-row")
         return tab
 
     yield opened

@@ -39,8 +39,9 @@ def test_page_names_no_file_but_itself(site):
 
 
 def test_same_logs_give_the_same_page_but_for_the_date(runs, tmp_path):
+    options = {"pairs": runs / "pairs.csv", "tasks": ["letters"], "n_resamples": 20}
     pages = [
-        make_report(runs / "logs", tmp_path / name, n_resamples=20, cache=False).read_text()
+        make_report(runs / "logs", tmp_path / name, cache=False, **options).read_text()
         for name in ("a.html", "b.html")
     ]
     assert len({re.sub(r"\d\d:\d\d UTC", "", page) for page in pages}) == 1
@@ -62,7 +63,8 @@ def test_tables_of_a_sweep_bring_families_stages_and_pairs(runs, tmp_path):
         [("Ash", "org/ash", "org/ash-chat")], columns=["family", "base", "aligned"]
     )
     pairs.to_csv(sweep / "tables" / "pairs.csv", index=False)
-    found = document(make_report(sweep, tmp_path / "page.html", n_resamples=20, cache=False))
+    options = {"tasks": ["letters"], "n_resamples": 20}
+    found = document(make_report(sweep, tmp_path / "page.html", cache=False, **options))
     places = {m["label"]: (m["family"], m["stage"]) for m in found["models"]}
     assert places["org/ash"] == ("Ash", "base")
     assert places["org/ash-chat"] == ("Ash", "dpo")
@@ -91,9 +93,11 @@ def test_changes_without_resamples_are_refused(runs, tmp_path):
         )
 
 
-def test_output_that_cannot_be_written_is_named(runs, tmp_path):
-    with pytest.raises(UserError, match="cannot be written"):
-        make_report(runs / "logs", tmp_path, n_resamples=0, cache=False)
+def test_output_that_cannot_be_written_is_named_before_anything_is_read(tmp_path):
+    (tmp_path / "file").touch()
+    for output in (tmp_path, tmp_path / "file" / "page.html"):
+        with pytest.raises(UserError, match="cannot be written"):
+            make_report(tmp_path / "no logs", output, cache=False)
 
 
 def test_narrow_numbers_print_as_the_exact_ones_do():

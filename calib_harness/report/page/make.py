@@ -21,6 +21,7 @@ from calib_harness.summary import DEFAULT_METRICS, SummaryOptions
 logger = logging.getLogger(__name__)
 
 _MANY = 1000  # runs × tasks × methods above which resamples are saved
+_MANY_ANSWERS = 100_000  # answers above which changes have no more resamples than the rest
 _PACKAGES = ("calib-harness", "numpy", "scipy", "pandas")
 
 
@@ -57,8 +58,9 @@ def make_report(
     metrics, n_bins, binning, seed
         As for ``metrics_frame``; the page shows the same numbers.
     n_resamples : int, optional
-        Bootstrap resamples of every number and change; 0 leaves errors out. By default 1,000,
-        and 200 for more than 1,000 runs × tasks × methods.
+        Bootstrap resamples of every number and change; 0 leaves errors out. By default 1,000
+        (changes: as many as ``compare`` takes, up to 100,000 answers in all), and 200 for more
+        than 1,000 runs × tasks × methods.
     methods, tasks, all_runs, cache
         As for ``load_predictions``.
     n_jobs : int
@@ -79,11 +81,17 @@ def make_report(
         If an option is wrong, logs or tables cannot be read, or the file cannot be written.
     """
     options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
+    path = _made_ready(Path(output))
     sources = read_sources(
         logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
     )
+    if sources.pairs is not None and n_resamples == 0:
+        raise UserError("changes need --resamples of at least 2: leave it or --pairs out.")
+    of_changes = n_resamples
     if n_resamples is None:
         options = replace(options, n_resamples=_resamples_for(len(sources.predictions)))
+        if sum(map(len, sources.predictions)) > _MANY_ANSWERS:
+            of_changes = options.n_resamples
     made: dict[str, Any] = {
         "title": title,
         "date": datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -91,11 +99,23 @@ def make_report(
         "packages": {"python": platform.python_version()}
         | {name: metadata.version(name) for name in _PACKAGES},
     }
-    page = render_page(make_payload(sources, options, n_jobs=n_jobs, made=made))
-    path = Path(output)
+    payload = make_payload(
+        sources, options, n_change_resamples=of_changes, n_jobs=n_jobs, made=made
+    )
+    page = render_page(payload)
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
+    return path
+
+
+def _made_ready(path: Path) -> Path:
+    """Find out before all the work whether a file can stand there."""
+    if path.is_dir():
+        raise UserError(f"-o {path} cannot be written (it is a folder); name a file in it.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
     except OSError as error:
         raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
     return path

@@ -20,6 +20,9 @@ Binning: TypeAlias = tuple[int, str]
 BINNINGS: tuple[Binning, ...] = tuple(
     (n_bins, rule) for rule in ("uniform", "equal_mass") for n_bins in (10, 15, 20)
 )
+# Questions times diagrams for which intervals and nulls of every diagram are computed: about
+# half a minute of one core.
+_ERROR_WORK = 1_000_000
 #: Coverages at which risk is kept: 1 %, 2 %, ... 100 %.
 COVERAGES = np.arange(1, 101) / 100
 
@@ -46,11 +49,46 @@ class EntryNumbers:
     risk: Floats
 
 
-def entry_numbers(
-    p: Predictions,
+@dataclass(frozen=True)
+class DiagramOptions:
+    """Which diagrams the page carries, and which with interval and null of their error.
+
+    Attributes
+    ----------
+    binnings, class_binnings : sequence of (int, str)
+        Number of bins and rule, of the top choice and of every choice position.
+    n_resamples, n_class_resamples : int
+        For the intervals and nulls of these diagrams; 0 leaves them out.
+    seed : int
+    """
+
+    binnings: Sequence[Binning]
+    class_binnings: Sequence[Binning]
+    n_resamples: int
+    n_class_resamples: int
+    seed: int
+
+
+def diagram_options(
+    predictions: Sequence[Predictions],
     options: SummaryOptions,
     binnings: Sequence[Binning],
     class_binnings: Sequence[Binning],
+) -> DiagramOptions:
+    """Leave out the intervals and nulls that would take too long; all numbers stay."""
+    top = len(binnings) * sum(map(len, predictions))
+    classes = len(class_binnings) * sum(p.scores.size for p in predictions)
+    return DiagramOptions(
+        binnings,
+        class_binnings,
+        options.n_resamples if top <= _ERROR_WORK else 0,
+        options.n_resamples if top + classes <= _ERROR_WORK else 0,
+        options.seed,
+    )
+
+
+def entry_numbers(
+    p: Predictions, options: SummaryOptions, diagrams: DiagramOptions
 ) -> EntryNumbers:
     """Compute everything about one run × task × method."""
     rows = summarise(p, options)
@@ -59,18 +97,30 @@ def entry_numbers(
     classes = []
     for k, column in enumerate(probs.T):
         exists = ~np.isnan(column)
-        classes.append(_binned(column[exists], gold[exists] == k, class_binnings))
+        pairs = column[exists], gold[exists] == k
+        classes.append(
+            _binned(*pairs, diagrams.class_binnings, diagrams.n_class_resamples, diagrams.seed)
+        )
     return EntryNumbers(
         rows=rows,
-        top=_binned(confidence, correct, binnings),
+        top=_binned(confidence, correct, diagrams.binnings, diagrams.n_resamples, diagrams.seed),
         classes=classes,
         risk=risk_curve(confidence, correct),
     )
 
 
-def _binned(values: Floats, came_true: Bools, binnings: Sequence[Binning]) -> list[Reliability]:
+def _binned(
+    values: Floats, came_true: Bools, binnings: Sequence[Binning], n_resamples: int, seed: int
+) -> list[Reliability]:
     return [
-        reliability_of_pairs(values, came_true, n_bins=n_bins, binning=rule, n_resamples=0)
+        reliability_of_pairs(
+            values,
+            came_true,
+            n_bins=n_bins,
+            binning=rule,
+            n_resamples=n_resamples if values.size else 0,
+            seed=seed,
+        )
         for n_bins, rule in binnings
     ]
 
@@ -87,14 +137,13 @@ def risk_curve(confidence: Floats, correct: Bools) -> Floats:
 def all_numbers(
     predictions: Sequence[Predictions],
     options: SummaryOptions,
-    binnings: Sequence[Binning],
-    class_binnings: Sequence[Binning],
+    diagrams: DiagramOptions,
     n_jobs: int,
 ) -> Iterator[EntryNumbers]:
     """Compute everything about every run × task × method, in order, `n_jobs` at a time."""
 
     def work(p: Predictions) -> EntryNumbers:
-        return entry_numbers(p, options, binnings, class_binnings)
+        return entry_numbers(p, options, diagrams)
 
     queue = iter(predictions)
     with ThreadPoolExecutor(n_jobs) as pool:

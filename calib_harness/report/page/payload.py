@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from calib_harness.comparison import compare, rank_agreement
+from calib_harness.comparison.paired import enough_resamples
 from calib_harness.comparison.pairs import Models
 from calib_harness.comparison.results import is_harmed
 from calib_harness.core.inference import calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
-from calib_harness.errors import UserError
 from calib_harness.report.page.columns import Columns, printed_alike, smallest_unsigned
 from calib_harness.report.page.numbers import (
     BINNINGS,
@@ -23,6 +23,7 @@ from calib_harness.report.page.numbers import (
     Binning,
     EntryNumbers,
     all_numbers,
+    diagram_options,
 )
 from calib_harness.report.page.sources import Place, Sources
 from calib_harness.report.reliability import Reliability
@@ -64,7 +65,12 @@ class _Names:
 
 
 def make_payload(
-    sources: Sources, options: SummaryOptions, *, n_jobs: int = 1, made: dict[str, Any]
+    sources: Sources,
+    options: SummaryOptions,
+    *,
+    n_change_resamples: int | None = None,
+    n_jobs: int = 1,
+    made: dict[str, Any],
 ) -> Payload:
     """Compute everything and pack it.
 
@@ -73,6 +79,8 @@ def make_payload(
     sources : Sources
     options : SummaryOptions
         Metrics, bins and resamples, as for ``metrics_frame``.
+    n_change_resamples : int, optional
+        Resamples of the changes from base to aligned; by default as many as ``compare`` takes.
     n_jobs : int
         Threads.
     made : dict
@@ -82,7 +90,8 @@ def make_payload(
     main: Binning = (options.n_bins, options.binning)
     binnings = [*BINNINGS, *([] if main in BINNINGS else [main])]
     class_binnings = _class_binnings(sources, binnings, options)
-    found = list(all_numbers(predictions, options, binnings, class_binnings, n_jobs))
+    shown = diagram_options(predictions, options, binnings, class_binnings)
+    found = list(all_numbers(predictions, options, shown, n_jobs))
     numbers, diagrams = Columns(), Columns()
     names = list(dict.fromkeys(row["metric"] for entry in found for row in entry.rows))
     models, settings, tasks, methods = _Names(), _Names(), _Names(), _Names()
@@ -132,7 +141,8 @@ def make_payload(
         "runs": _runs(sources),
         "chains": _chains(sources, models),
     }
-    document.update(_comparison(sources, options, names, models, tasks, methods, numbers))
+    compared = replace(options, n_resamples=n_change_resamples or 0)
+    document.update(_comparison(sources, compared, names, models, tasks, methods, numbers))
     document["columns"] = {"numbers": numbers.index, "diagrams": diagrams.index}
     return Payload(document, numbers.packed(), diagrams.packed())
 
@@ -196,9 +206,10 @@ def _metric(name: str) -> dict[str, Any]:
 
 
 def _first_paragraphs(function: Callable[..., Any]) -> str:
-    """Return a docstring up to its list of parameters."""
+    """Return what a docstring says before its list of parameters, as a sentence about a metric."""
     text = inspect.getdoc(function) or ""
-    return text.partition("\nParameters\n")[0].strip()
+    text = text.partition("\nParameters\n")[0].strip().removeprefix("Return ")
+    return text[:1].upper() + text[1:]
 
 
 def _model(label: str, sources: Sources) -> dict[str, Any]:
@@ -266,10 +277,6 @@ def _comparison(
     empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
     if sources.pairs is None:
         return empty
-    if not options.n_resamples:
-        raise UserError(
-            "changes need --resamples of at least 2: leave it out, or leave --pairs out."
-        )
     metrics = [name for name in names if name in METRICS]
     found = compare(
         sources.predictions,
@@ -277,7 +284,7 @@ def _comparison(
         metrics=metrics,
         n_bins=options.n_bins,
         binning=options.binning,
-        n_resamples=options.n_resamples,
+        n_resamples=options.n_resamples or None,
         seed=options.seed,
     )
     frame = found.changes
@@ -305,6 +312,7 @@ def _comparison(
     ).reindex(frame.index)
     changes["harm"] = [int(h) if h == h else 0 for h in harm]
     return {
+        "n_change_resamples": options.n_resamples or enough_resamples(len(frame), None),
         "pairs": [
             {"family": family, "base": models.of(base), "aligned": models.of(aligned)}
             for family, base, aligned in pairs.known

@@ -146,9 +146,9 @@ function forestChart() {
 /** A colour scale from better through the page's background to worse. */
 function changeScale(direction) {
   const scale = [
-    [0, colour("--better")],
+    [0, colour("--better-fill")],
     [0.5, colour("--panel")],
-    [1, colour("--worse")],
+    [1, colour("--worse-fill")],
   ];
   if (direction !== "higher") return scale;
   return [
@@ -180,6 +180,7 @@ function heatChart() {
         x: tasks.map((_, i) => i),
         y: pairs.map((_, i) => i),
         text,
+        textfont: { color: colour("--text") },
         texttemplate: tasks.length <= 12 ? "%{text}" : "",
         customdata: grid.map((row, r) => row.map((c, k) => (c ? `${names[r]}<br>${plotText(doc.tasks[tasks[k]])}<br>${signed(c.change)} ${interval(c.low, c.high)}` : ""))),
         hovertemplate: "%{customdata}<extra></extra>",

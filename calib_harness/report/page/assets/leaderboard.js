@@ -113,7 +113,7 @@ function makeTable(target, label, rows, columns) {
     placeholder: "Nothing to show",
   });
   table.on("tableBuilt", () => {
-    element.setAttribute("aria-label", label);
+    mendRoles(element, label);
     table.built = true;
   });
   table.on("rowClick", (event, row) => {
@@ -123,23 +123,35 @@ function makeTable(target, label, rows, columns) {
   return table;
 }
 
+/** Tabulator's roles do not all exist, and its grid owns the rows past the element between. */
+function mendRoles(element, label) {
+  element.setAttribute("aria-label", label);
+  element.removeAttribute("aria-owns");
+  element.querySelector(".tabulator-tableholder").setAttribute("role", "rowgroup");
+  element.querySelector(".tabulator-table").removeAttribute("role");
+  for (const group of element.querySelectorAll(".tabulator-col-group")) {
+    group.setAttribute("role", "presentation");
+    group.removeAttribute("aria-sort");
+    group.removeAttribute("aria-title");
+  }
+}
+
 /** A column heading that sorts, by mouse or keyboard: Tabulator's own needs a mouse. */
-function heading(text, describedBy = null) {
-  return () => {
-    const sort = h("button", { type: "button", class: "sort", title: describedBy }, text);
-    return sort;
-  };
+function heading(text, { about = null, spoken = null } = {}) {
+  return () => h("button", { type: "button", class: "sort", title: about, "aria-label": spoken }, text);
 }
 
 function column(title, field, extra = {}) {
   return { title, field, titleFormatter: heading(title), ...extra };
 }
 
+const isNarrow = () => window.innerWidth <= 700;
+
 function modelColumn() {
   return column("Model", "name", {
-    frozen: window.innerWidth > 700,
-    minWidth: 150,
-    maxWidth: 340,
+    frozen: true,
+    minWidth: isNarrow() ? 110 : 150,
+    maxWidth: isNarrow() ? 130 : 340,
     formatter: (cell) =>
       h("a", { class: "cut", href: `#/model/${cell.getData().open}` }, name(cell.getValue())),
   });
@@ -169,10 +181,15 @@ function modelBoard(metrics, chosen) {
   });
   const several = (key) => new Set(rows.map((row) => row[key])).size > 1;
   const text = { formatter: (cell) => name(cell.getValue(), { class: "cut" }), maxWidth: 220 };
-  const columns = [
-    modelColumn(),
+  const place = [
     several("family") && column("Family", "family", text),
     several("stage") && column("Stage", "stage", text),
+  ];
+  // On a phone the numbers come first.
+  const [before, after] = isNarrow() ? [[], place] : [place, []];
+  const columns = [
+    modelColumn(),
+    ...before,
     several("task") && column("Task", "task", text),
     several("method") && column("Method", "method", text),
     several("setting") && column("Settings", "setting", text),
@@ -180,6 +197,7 @@ function modelBoard(metrics, chosen) {
     rows.some((row) => row.unusable) &&
       column("unusable", "unusable", { hozAlign: "right", sorter: "number" }),
     ...metrics.map((metric) => metricColumn(metric, chosen, best)),
+    ...after,
   ].filter(Boolean);
   const { n_bins: bins, binning } = doc.options;
   const note =
@@ -197,7 +215,7 @@ function metricColumn(metric, chosen, best) {
   const low = Math.min(...found.map((m) => m.low).filter(Number.isFinite));
   const high = Math.max(...found.map((m) => m.high).filter(Number.isFinite));
   return column(metric.name, metric.name, {
-    titleFormatter: heading(metric.name + arrow(metric), metric.formula),
+    titleFormatter: heading(metric.name + arrow(metric), { about: metric.formula }),
     sorter: byNumber,
     headerSortStartingDir: metric.direction === "higher" ? "desc" : "asc",
     hozAlign: "right",
@@ -288,7 +306,7 @@ function pairBoard(metrics) {
   const text = { formatter: (cell) => name(cell.getValue(), { class: "cut" }), maxWidth: 220 };
   const columns = [
     { ...modelColumn(), title: "Base → aligned", titleFormatter: heading("Base → aligned") },
-    several("family") && column("Family", "family", text),
+    !isNarrow() && several("family") && column("Family", "family", text),
     several("task") && column("Task", "task", text),
     several("method") && column("Method", "method", text),
     several("shots") && column("Shots", "shots"),
@@ -302,8 +320,10 @@ function pairBoard(metrics) {
 }
 
 function changeColumns(metric) {
+  const spoken = (part) => heading(part, { spoken: `${metric.name} ${part}` });
   const plain = (part) =>
     column(part, `${metric.name} ${part}`, {
+      titleFormatter: spoken(part),
       sorter: byNumber,
       hozAlign: "right",
       formatter: (cell) => fixed(cell.getValue()),
@@ -314,6 +334,7 @@ function changeColumns(metric) {
       plain("base"),
       plain("aligned"),
       column("change", `${metric.name} change`, {
+        titleFormatter: spoken("change"),
         sorter: byNumber,
         hozAlign: "right",
         formatter: (cell) => changeCell(cell.getData().found[metric.name]),

@@ -16,8 +16,10 @@ function showMeasured() {
       h("dd", {}, `M = ${options.n_bins}, ${RULES[options.binning]}`),
       h("dt", {}, "Errors"),
       h("dd", {}, options.n_resamples
-        ? `bootstrap over questions, ${options.n_resamples.toLocaleString("en")} resamples, seed ${options.seed}; basic 95 % intervals`
+        ? `bootstrap over questions, ${options.n_resamples.toLocaleString("en")} resamples, seed ${options.seed}; 95 % intervals`
         : "none (--resamples 0)"),
+      doc.pairs.length > 0 && h("dt", {}, "Changes"),
+      doc.pairs.length > 0 && h("dd", {}, changesText()),
       made.command && h("dt", {}, "Make this page again"),
       made.command && h("dd", {}, h("pre", { tabindex: "0" }, shown(made.command))),
     ),
@@ -25,6 +27,16 @@ function showMeasured() {
     prompts(),
   );
   runsTable();
+}
+
+/** How changes were tested, and whether so few resamples can show anything after Holm. */
+function changesText() {
+  const resamples = doc.n_change_resamples;
+  const least = Math.min(1, (2 * changes.length) / (resamples + 1));
+  const text =
+    `paired bootstrap over the questions both sides share, ${resamples.toLocaleString("en")} resamples; ` +
+    `Holm's correction over ${plural(changes.length, "change")}`;
+  return least > 0.05 ? `${text}, with which no corrected p can be below ${fixed(least)}` : text;
 }
 
 function runsTable() {
@@ -39,22 +51,24 @@ function runsTable() {
   }));
   const text = (title, field, maxWidth = 260) =>
     column(title, field, { maxWidth, formatter: (cell) => name(cell.getValue(), { class: "cut" }) });
-  makeTable(document.getElementById("runs-table"), "Runs", rows, [
+  const columns = [
     text("Model", "model", 340),
     text("Revision", "revision", 160),
     text("Task", "task"),
-    text("Version", "task_version", 110),
-    text("Shots", "n_shot", 90),
-    text("Chat template", "chat", 130),
-    text("n", "n", 90),
-    text("Unusable", "unusable", 110),
-    text("M", "bins", 70),
+    text("Version", "task_version"),
+    text("Shots", "n_shot"),
+    text("Chat template", "chat"),
+    text("n", "n"),
+    text("Unusable", "unusable"),
+    text("M", "bins"),
     text("Methods", "methods"),
     text("Settings", "settings"),
     text("Versions", "packages", 320),
     text("Date", "date", 200),
     text("Log", "source", 420),
-  ]);
+  ];
+  const told = columns.filter(({ field }) => rows.some((row) => row[field] !== "" && row[field] !== null));
+  makeTable(document.getElementById("runs-table"), "Runs", rows, told);
 }
 
 /** Prompt templates, once per task: they are the same for all its runs, or listed apart. */
@@ -82,6 +96,11 @@ function quoted(text) {
   return text.split("\n").map(shown).join("\n");
 }
 
+/** Words between backticks as code. */
+function codeMarked(text) {
+  return text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
+}
+
 function showDefinitions(focus = null) {
   const dialog = document.getElementById("definitions");
   const directions = { lower: "lower is better", higher: "higher is better", zero: "zero is best" };
@@ -95,7 +114,7 @@ function showDefinitions(focus = null) {
         h("h3", {}, metric.name),
         h("p", { class: "formula" }, metric.formula),
         h("p", {}, [directions[metric.direction], metric.source].filter(Boolean).join("; ")),
-        metric.about.split(/\n\s*\n/).map((paragraph) => h("p", {}, paragraph.replace(/\s+/g, " "))),
+        metric.about.split(/\n\s*\n/).map((paragraph) => h("p", {}, codeMarked(paragraph.replace(/\s+/g, " ")))),
       ),
     ),
     h(

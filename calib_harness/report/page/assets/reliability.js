@@ -54,9 +54,9 @@ async function reliabilityChart(sides, binning, position) {
     traces,
     height: 480,
     layout: {
-      xaxis: axis(what, { range: [0, 1], constrain: "domain" }),
+      xaxis: axis(what, { range: [0, 1], anchor: "y2" }),
       yaxis: axis(outcome, { range: [0, 1.02], domain: [0.3, 1] }),
-      yaxis2: axis("n per bin", { domain: [0, 0.2], rangemode: "tozero", anchor: "x", nticks: 4 }),
+      yaxis2: axis("n per bin", { domain: [0, 0.22], rangemode: "tozero", nticks: 4 }),
       barmode: "overlay",
       legend: { orientation: "h", y: 1.08, x: 0 },
     },
@@ -138,7 +138,7 @@ function sideFacts(side, diagram, binning, position) {
   const isMain = position === null && sameBinning(binning, doc.binnings[mainBinning()]);
   const ece = isMain && metricIndex.has("ece") ? measured(side.entry, "ece") : diagram.ece;
   const nil = isMain && metricIndex.has("ece_null") ? measured(side.entry, "ece_null") : diagram.null;
-  const parts = [h("strong", {}, name(side.label)), ` n = ${n.toLocaleString("en")}. `];
+  const parts = [h("strong", {}, name(side.label, { class: "cut" })), ` n = ${n.toLocaleString("en")}. `];
   parts.push(`${position === null ? "ECE" : "Calibration error of this position"} ${fixed(ece.value)}`);
   if (!Number.isNaN(ece.stderr)) parts.push(` ±${fixed(ece.stderr)}, 95 % ${interval(ece.low, ece.high)}`);
   if (!Number.isNaN(nil.value)) {

@@ -30,11 +30,11 @@ function replace(parent, ...children) {
   parent.replaceChildren(...children.flat().filter(Boolean));
 }
 
-/** Text for Plotly, which reads a little HTML: markup switched off, long names cut. */
+/** Text for Plotly, which reads a little HTML and TeX: both switched off, long names cut. */
 function plotText(text, most = 32) {
   const signs = Array.from(shown(text));
   const cut = signs.length > most ? [...signs.slice(0, most - 1), "…"] : signs;
-  return cut.join("").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
+  return cut.join("").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 }
 
 /** Fixed decimals, printed as Python prints them: exact ties go to the even digit. */
