@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
 from calib_harness.core.metrics import METRICS
+from calib_harness.core.options import check_options
 from calib_harness.errors import UserError
 from calib_harness.harness.filters import FILTERS
 
@@ -76,7 +77,8 @@ def read_metric_list(
     Raises
     ------
     UserError
-        If an entry is no mapping, or a metric or one of its options is not known.
+        If an entry is no mapping, a metric stands twice, or a metric, one of its options or
+        an option's value is not known.
     """
     specs = []
     for entry in check_entries(task, "metric_list", metric_list, keys=("metric",)):
@@ -89,7 +91,12 @@ def read_metric_list(
         shared = {k: v for k, v in options.model_dump().items() if k in accepted}
         # Options given for one metric are checked like those for all.
         read_options(task, given, where=f"metric '{name}'")
+        try:
+            check_options(**given)
+        except ValueError as error:
+            raise UserError(f"{task}: metric '{name}': {error}") from None
         specs.append(MetricSpec(name, {**shared, **given}))
+    _check_distinct(task, "metric_list", [spec.name for spec in specs])
     return specs
 
 
@@ -99,12 +106,23 @@ def check_filter_list(task: str, filter_list: Sequence[Mapping[str, Any]]) -> No
     Raises
     ------
     UserError
-        If an entry is no mapping, or a step of a filter is not one of ours.
+        If an entry is no mapping, a name stands twice, or a step of a filter is not one of ours.
     """
     for entry in check_entries(task, "filter_list", filter_list, keys=("name", "filter")):
         where = f"filter of '{entry['name']}'"
         for step in check_entries(task, where, entry["filter"], keys=("function",)):
             check_name(task, where, step["function"], FILTERS)
+    _check_distinct(task, "filter_list", [entry["name"] for entry in filter_list])
+
+
+def _check_distinct(task: str, what: str, names: Sequence[str]) -> None:
+    """Refuse a name that stands twice: results are kept by name, so one would be lost."""
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(
+                f"{task}: {what} holds {name!r} {names.count(name)} times, expected once; "
+                "leave out all but one, or make a second task"
+            )
 
 
 def check_entries(

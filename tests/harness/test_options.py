@@ -1,0 +1,34 @@
+"""What a metric_list and a filter_list may say, refused before anything is scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from calib_harness.errors import UserError
+from calib_harness.harness.options import Options, check_filter_list, read_metric_list
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [({"metric": "ece", "norm": "l7"}, "'l7'"), ({"metric": "tace", "threshold": 2}, "got 2")],
+)
+def test_a_metrics_option_is_checked_before_scoring(entry: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_metric_list("mine", [entry], Options())
+
+
+def test_a_metric_named_twice_is_refused_since_results_would_keep_one() -> None:
+    twice = [{"metric": "ece"}, {"metric": "ece", "norm": "l2"}]
+    with pytest.raises(UserError, match="metric_list holds 'ece' 2 times"):
+        read_metric_list("mine", twice, Options())
+
+
+def test_a_filter_named_twice_is_refused_since_results_would_keep_one() -> None:
+    twice = [
+        {"name": "mine", "filter": [{"function": function}]}
+        for function in ("continuation-sum", "continuation-min")
+    ]
+    with pytest.raises(UserError, match="filter_list holds 'mine' 2 times"):
+        check_filter_list("mine", twice)
