@@ -47,7 +47,7 @@ from lm_eval.tasks import TaskManager
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 import calib_harness
-from calib_harness.harness.huggingface import encode
+from calib_harness.harness.encoding import encode_requests
 from calib_harness.scoring.plan import Costs, make_plan
 from calib_harness.scoring.tree import Request
 
@@ -209,7 +209,7 @@ def sides(lm: HFLM, workload: Workload, requests: list[Instance]) -> tuple[Side,
 
 
 def tree_bound(lm: HFLM, requests: list[Instance]) -> int:
-    encoded = [Request(*encode(lm, 0, *request.args)[1:]) for request in requests]
+    encoded = [Request(*item[1:]) for item in encode_requests(lm, [r.args for r in requests])]
     return make_plan(encoded, max_length=lm.max_length, costs=Costs(0, 0, 0)).bound
 
 

@@ -14,11 +14,9 @@ import torch
 from transformers import PreTrainedModel
 
 from calib_harness.harness.backends import TokenLogprobs
+from calib_harness.harness.encoding import Encoded
 
 logger = logging.getLogger(__name__)
-
-# The key lm-eval carries along with a request (here: its index), context, continuation.
-Encoded = tuple[int, list[int], list[int]]
 
 #: Largest difference of a continuation's log-probability between the two paths; in half
 #: precision, where the two round differently, per token. benchmarks/RESULTS.md has the measurement.

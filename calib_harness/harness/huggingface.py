@@ -19,8 +19,8 @@ from lm_eval.models.utils_hf import pad_and_concat
 from tqdm import tqdm
 
 from calib_harness.errors import UserError
-from calib_harness.harness.agreement import Encoded
 from calib_harness.harness.backends import TokenLogprobs, score_tokens
+from calib_harness.harness.encoding import Encoded, encode_requests
 from calib_harness.harness.shared_prefix import score_shared
 
 logger = logging.getLogger(__name__)
@@ -33,23 +33,12 @@ def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[in
         raise UserError(
             "enable_thinking must be off: a model that thinks first has no choice's score"
         )
-    encoded = [encode(lm, index, *request.args[:2]) for index, request in enumerate(requests)]
     yield from score_shared(
         lm,
-        keep_scorable(lm, encoded),
+        keep_scorable(lm, encode_requests(lm, [request.args[:2] for request in requests])),
         questions=[(request.task_name, request.doc_id) for request in requests],
         plain=partial(score_plain, lm),
     )
-
-
-def encode(lm: HFLM, index: int, context: str, continuation: str) -> Encoded:
-    """Tokens of context and continuation, exactly as `TemplateLM.loglikelihood` has them."""
-    if context:
-        return (index, *lm._encode_pair(context, continuation))
-    tokens = lm.tok_encode(continuation, add_special_tokens=False)
-    if tokens[:1] == [lm.prefix_token_id]:
-        return index, tokens[:1], tokens[1:]
-    return index, [lm.prefix_token_id], tokens
 
 
 def keep_scorable(lm: HFLM, encoded: Sequence[Encoded]) -> list[Encoded]:

@@ -19,8 +19,9 @@ from lm_eval.models.huggingface import HFLM
 from tqdm import tqdm
 
 from calib_harness.errors import UserError
-from calib_harness.harness.agreement import Encoded, agree, choose_sample
+from calib_harness.harness.agreement import agree, choose_sample
 from calib_harness.harness.backends import TokenLogprobs
+from calib_harness.harness.encoding import Encoded
 from calib_harness.scoring.engine import Counts, budget_for, score
 from calib_harness.scoring.plan import Budget
 from calib_harness.scoring.support import reason_against

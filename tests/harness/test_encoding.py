@@ -1,0 +1,103 @@
+"""Encoding in batches and by line gives lm-eval's tokens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+from calib_harness.harness.encoding import encode, encode_requests
+from calib_harness.harness.lines import _PATTERNS, encodes_by_line, split_lines
+from tests.harness.test_backends import PAIRS
+
+PIECES = ["\n", "\n", " ", "  ", "\t", "\r", "A", "be", "7", "12", "?", "/", "'s", ".\n", "\u0301"]
+texts = st.lists(st.sampled_from([*PIECES, "é", "\u00a0", "\x1c", "中", "_"]), max_size=25).map(
+    "".join
+)
+
+
+def byte_level(pattern: str | None) -> Tokenizer:
+    """A tokenizer that has learnt to join what a pattern leaves together."""
+    bpe = Tokenizer(models.BPE())
+    bpe.normalizer = normalizers.NFC()
+    last = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    bpe.pre_tokenizer = (
+        last
+        if pattern is None
+        else pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), last])
+    )
+    trainer = trainers.BpeTrainer(
+        vocab_size=500,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(
+        [one + other + third for one in PIECES for other in PIECES for third in PIECES] * 3, trainer
+    )
+    return bpe
+
+
+@pytest.fixture(scope="module", params=[None, *sorted(_PATTERNS)])
+def known(request):
+    return byte_level(request.param)
+
+
+def test_lines_are_encoded_alike_apart_and_together(known):
+    from transformers import PreTrainedTokenizerFast
+
+    assert encodes_by_line(PreTrainedTokenizerFast(tokenizer_object=known))
+
+    @given(texts)
+    @settings(max_examples=300, deadline=None)
+    def check(text):
+        parts = split_lines(text)
+        assert "".join(parts) == text
+        assert [i for part in parts for i in known.encode(part).ids] == known.encode(text).ids
+
+    check()
+    assert split_lines("one?\nTwo\n\nthree\n4") == ["one?\n", "Two\n\nthree\n", "4"]
+
+
+def test_a_tokenizer_that_joins_newlines_to_words_is_not_encoded_by_line():
+    from transformers import PreTrainedTokenizerFast
+
+    joins = PreTrainedTokenizerFast(tokenizer_object=byte_level(r"\n?[A-Za-z]+|[\s\S]"))
+    assert not encodes_by_line(joins)
+
+
+def test_batches_give_the_tokens_of_single_texts(make_lm):
+    lm = make_lm()
+    pairs = [*PAIRS, ("Ends in spaces  ", "blue"), ("", "<eos> blue"), ("<eos>x\nAnswer:", " A")]
+    assert encode_requests(lm, pairs) == [encode(lm, i, *pair) for i, pair in enumerate(pairs)]
+
+
+def test_a_tokenizer_whose_batches_differ_is_used_text_by_text(make_lm, monkeypatch, caplog):
+    lm = make_lm()
+    monkeypatch.setattr(
+        "calib_harness.harness.encoding.split_lines", lambda text: [text[:2], text[2:]]
+    )
+    monkeypatch.setattr("calib_harness.harness.encoding.encodes_by_line", lambda _: True)
+    assert encode_requests(lm, PAIRS) == [encode(lm, i, *pair) for i, pair in enumerate(PAIRS)]
+    assert "other tokens in batches" in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["tokenizers/gpt2", "tokenizers/gpt-neox-20b", "models/stories260K"]
+)
+def test_real_questions_get_lm_evals_tokens(shared, make_model, name):
+    from datasets import load_dataset
+    from lm_eval.models.huggingface import HFLM
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(shared / name)
+    lm = HFLM(pretrained=make_model("llama"), tokenizer=tokenizer, device="cpu")
+    docs = load_dataset(str(shared / "hub/allenai/ai2_arc"), "ARC-Easy", split="test")
+    shots = "".join(f"Question: {doc['question']}\nAnswer: A\n\n" for doc in docs.select(range(5)))
+    pairs = [
+        (f"{shots}Question: {doc['question']}\nAnswer:", f" {choice}")
+        for doc in docs.select(range(5, 305))
+        for choice in doc["choices"]["text"]
+    ]
+    assert encode_requests(lm, pairs) == [encode(lm, i, *pair) for i, pair in enumerate(pairs)]
