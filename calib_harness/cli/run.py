@@ -36,6 +36,9 @@ lm_eval --model hf --model_args pretrained=MODEL --tasks arc_easy_calib \\
 --include_path $(calib-harness tasks --path)
 """
 
+# What transformers says of a model that is neither here nor, as far as it can see, on the hub.
+_NO_SUCH_MODEL = ("is not a valid model identifier", "Repo id must", "We couldn't connect to")
+
 
 def run(context: typer.Context) -> None:
     """Hand the arguments to lm-eval's own command line."""
@@ -61,8 +64,11 @@ def run(context: typer.Context) -> None:
             ) from None
         raise
     except OSError as error:
-        if "is not a valid model identifier" in str(error):
-            raise UserError(f"--model_args pretrained: {str(error).splitlines()[0]}") from None
+        if any(sign in str(error) for sign in _NO_SUCH_MODEL):
+            raise UserError(
+                f"--model_args pretrained: {str(error).splitlines()[0].rstrip('.')}; expected a "
+                "folder that exists, or a model of the hub"
+            ) from None
         raise
 
 

@@ -103,6 +103,17 @@ def test_a_chat_template_that_the_tokenizer_lacks_is_one_sentence(command, write
     assert "Traceback" not in errors
 
 
+def test_a_model_folder_that_does_not_exist_is_one_sentence(command, write_task):
+    status, _, errors = command(
+        "--tasks", "toy", "--include_path", write_task("toy"), "--model_args", "pretrained=/absent"
+    )
+    assert status == 2
+    last = errors.splitlines()[-1]
+    assert last.startswith("calib-harness: --model_args pretrained: ")
+    assert "/absent" in last
+    assert "Traceback" not in errors
+
+
 def test_an_unknown_task_is_one_sentence_that_names_the_nearest(command):
     status, _, errors = command("--tasks", "arc_easy_calb")
     assert status == 2
