@@ -27,6 +27,20 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture
+def hub(
+    shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Stand inside a folder with local copies of the benchmarks under their Hub names."""
+    import datasets
+
+    monkeypatch.chdir(shared / "hub")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
+    monkeypatch.setattr(
+        datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets"
+    )
+
+
 @pytest.fixture(scope="session")
 def tokenizer() -> Any:
     """Return a byte-level BPE tokenizer in which ` A`, ` B`, … are single tokens."""

@@ -41,18 +41,6 @@ def manager():
     return TaskManager(include_path=calib_harness.task_path())
 
 
-@pytest.fixture
-def hub(shared, monkeypatch, tmp_path_factory):
-    """Stand inside a folder with local copies of the benchmarks under their Hub names."""
-    import datasets
-
-    monkeypatch.chdir(shared / "hub")
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_OFFLINE", True)
-    monkeypatch.setattr(
-        datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.getbasetemp() / "datasets"
-    )
-
-
 def test_every_benchmark_has_its_two_tasks_and_its_group(manager):
     for name in NAMES:
         assert {f"{name}_calib_cloze", f"{name}_calib_choice"} <= set(manager.all_subtasks)
