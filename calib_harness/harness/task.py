@@ -150,6 +150,13 @@ class CalibrationTask(ConfigurableTask):
             request.request_type = REQUEST_TYPE
         return requests
 
+    def build_all_requests(self, *, world_size: int = 1, **kwargs: Any) -> None:
+        """Build the requests of this process's share of the questions."""
+        # Of several processes lm-eval gathers the metrics that the first has from all of them, and
+        # none knows whether another has questions that cannot be used: each reports how many.
+        self._has_unusable = world_size > 1
+        super().build_all_requests(world_size=world_size, **kwargs)
+
     # -- after scoring -------------------------------------------------------------------
 
     def apply_filters(self) -> list[Instance] | None:
