@@ -1,0 +1,33 @@
+"""What counts as rounding between the two paths."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from calib_harness.harness.agreement import agree
+from calib_harness.harness.backends import TokenLogprobs
+
+
+def accepts(dtype, difference, n_tokens):
+    ours = {0: TokenLogprobs(-5.0, False, [-5.0 / n_tokens] * n_tokens)}
+    plain = {0: TokenLogprobs(-5.0 - difference, False, [-5.0 / n_tokens] * n_tokens)}
+    sample = [(0, [1, 2], list(range(n_tokens)))]
+    return agree(sample, ours, plain, SimpleNamespace(dtype=dtype))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "rounding", "error"),
+    [(torch.bfloat16, 0.52, 1.1), (torch.float16, 0.065, 0.14), (torch.float32, 9e-4, 1.1e-3)],
+)
+def test_one_token_may_differ_by_what_was_measured_and_not_by_much_more(dtype, rounding, error):
+    assert accepts(dtype, rounding, 1)
+    assert not accepts(dtype, error, 1)
+
+
+def test_the_bound_of_half_precision_grows_slower_than_the_tokens():
+    assert accepts(torch.bfloat16, 2.9, 9)
+    assert not accepts(torch.bfloat16, 3.1, 9)
+    assert not accepts(torch.float32, 1.1e-3, 9)
