@@ -26,7 +26,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +36,6 @@ from typing import Any
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ.setdefault("HF_HOME", tempfile.mkdtemp(prefix="hf-"))
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
-os.environ.setdefault("TQDM_DISABLE", "1")
 
 import torch
 from lm_eval import simple_evaluate
@@ -111,7 +110,13 @@ class Side:
 
     def run(self, model: torch.nn.Module) -> None:
         """Score once more."""
-        with growth() as grown, forwarded(model) as read:
+        # Both sides draw progress bars, stock's for every batch.
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            redirect_stderr(nowhere),
+            growth() as grown,
+            forwarded(model) as read,
+        ):
             start = time.perf_counter()
             self.sums = self.score()
             self.seconds.append(time.perf_counter() - start)

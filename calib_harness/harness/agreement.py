@@ -28,7 +28,7 @@ TOLERANCE = 1e-3
 HALF_TOLERANCE_IN_EPSILONS = 128
 
 # The check may cost this share of the run, but is never left out.
-_SHARE = 0.05
+_SHARE = 0.02
 _FEWEST, _MOST = 2, 16
 
 

@@ -7,7 +7,7 @@ scored, and normalised in pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -21,6 +21,10 @@ from calib_harness.scoring.plan import Budget, Costs, Pass, make_plan
 from calib_harness.scoring.store import PassCache, TokenStore
 from calib_harness.scoring.support import cache_layers, forward_arguments
 from calib_harness.scoring.tree import Request, Target
+
+# Positions whose logits are computed together, at least: a product of few rows with the head's
+# matrix takes as long as reading the matrix does.
+_FEWEST_POSITIONS = 128
 
 # Logits that are normalised at a time: few enough to stay in a CPU's cache, many enough to
 # keep an accelerator busy.
@@ -150,6 +154,7 @@ def score(
         free_memory=free_memory,
     ):
         yield from collected.add(scored)
+    yield from collected.add(runner.finish())
 
 
 class _Scored(NamedTuple):
@@ -180,7 +185,11 @@ class _Collector:
 
 @dataclass(eq=False)
 class _Runner:
-    """Runs passes through the model."""
+    """Runs passes through the model.
+
+    A pass with few scored positions leaves their hidden states to a later one, so that the
+    head's large matrix is used on many at a time.
+    """
 
     model: PreTrainedModel
     device: torch.device
@@ -189,6 +198,8 @@ class _Runner:
     context: Callable[[], AbstractContextManager[Any]]
     counts: Counts
     store: TokenStore = field(default_factory=TokenStore)
+    waiting: list[torch.Tensor] = field(default_factory=list)
+    waiting_targets: list[list[Target]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._arguments = forward_arguments(self.model)
@@ -196,25 +207,7 @@ class _Runner:
         self._head: nn.Module | None = self.model.get_output_embeddings()
 
     def forward(self, batch: Pass) -> list[_Scored]:
-        """Compute a pass, store what later passes read, score its targets."""
-        places = list(batch.targets())
-        # Some position must be asked for: a model cannot be run for its cache alone.
-        rows = torch.tensor([row for row, _, _ in places] or [0])
-        columns = torch.tensor([column for _, column, _ in places] or [0])
-        with torch.no_grad(), self.context():
-            logits = self._logits(batch, rows, columns)
-            scored = self._score(logits, [targets for _, _, targets in places])
-        self.counts.passes += 1
-        self.counts.forwarded += len(batch.nodes) * batch.width
-        self.counts.done += sum(
-            len(node.tokens)
-            for node, is_new in zip(batch.nodes, batch.is_scored, strict=True)
-            if is_new
-        )
-        return scored
-
-    def _logits(self, batch: Pass, rows: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-        """Logits at (rows, columns) of the batch: shape (number of places, vocabulary)."""
+        """Compute a pass, store what later passes read; return what has been scored by now."""
         width = batch.width
         inputs = torch.tensor(
             [
@@ -230,22 +223,58 @@ class _Runner:
             arguments["attention_mask"] = cache.attention_mask.to(self.device)
             if "position_ids" in self._arguments:
                 arguments["position_ids"] = cache.position_ids.to(self.device)
-        selected = False
+        scored = self._run(inputs, list(batch.targets()), _FEWEST_POSITIONS, arguments)
+        self.counts.done += sum(
+            len(node.tokens)
+            for node, is_new in zip(batch.nodes, batch.is_scored, strict=True)
+            if is_new
+        )
+        return scored
+
+    def finish(self) -> list[_Scored]:
+        """Score what is left waiting: one token carries it through the model's own head."""
+        if not self.waiting_targets:
+            return []
+        return self._run(torch.tensor([[self.pad_token_id]]), [], 0, {"use_cache": False})
+
+    def _run(
+        self,
+        inputs: torch.Tensor,
+        places: Sequence[tuple[int, int, list[Target]]],
+        fewest: int,
+        arguments: Mapping[str, Any],
+    ) -> list[_Scored]:
+        """Call the model; score these places and those waiting, or let all of them wait.
+
+        What waits changes only after the model has run: out of memory, nothing is lost.
+        """
+        rows = torch.tensor([row for row, _, _ in places], dtype=torch.long)
+        columns = torch.tensor([column for _, column, _ in places], dtype=torch.long)
+        targets = [*self.waiting_targets, *(targets for _, _, targets in places)]
+        reached: list[torch.Tensor] | None = None
 
         def select(_: nn.Module, hidden: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            nonlocal selected
-            selected = True
-            return hidden[0][rows.to(hidden[0].device), columns.to(hidden[0].device)][
-                None
-            ], *hidden[1:]
+            nonlocal reached
+            states, *others = hidden
+            reached = [*self.waiting, states[rows.to(states.device), columns.to(states.device)]]
+            ready = torch.cat(reached) if len(targets) >= fewest else states[0, :0]
+            return ready[None], *others
 
         hook = self._head.register_forward_pre_hook(select) if self._head is not None else None
-        try:
-            logits = self.model(input_ids=inputs.to(self.device), **arguments).logits
-        finally:
-            if hook is not None:
-                hook.remove()
-        return logits[0] if selected else logits[rows.to(logits.device), columns.to(logits.device)]
+        with torch.no_grad(), self.context():
+            try:
+                logits = self.model(input_ids=inputs.to(self.device), **arguments).logits
+            finally:
+                if hook is not None:
+                    hook.remove()
+            if reached is None:  # a model that does not call its head as a module
+                logits = logits[rows.to(logits.device), columns.to(logits.device)][None]
+            waits = reached is not None and len(targets) < fewest
+            scored = [] if waits else self._score(logits[0], targets)
+        self.waiting, self.waiting_targets = (reached or [], targets) if waits else ([], [])
+        self.counts.passes += 1
+        self.counts.forwarded += inputs.numel()
+        return scored
 
     def _score(self, logits: torch.Tensor, places: Sequence[Sequence[Target]]) -> list[_Scored]:
         """Score the targets of each row of `logits`, a few rows at a time."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
 from calib_harness.scoring.engine import budget_for, score
 from calib_harness.scoring.plan import Costs
@@ -53,3 +54,40 @@ def test_token_logprobs_equal_those_of_one_string_at_a_time(name):
     for index, (logprobs, is_greedy) in enumerate(expected):
         assert scored[index].token_logprobs == pytest.approx(logprobs, abs=1e-4)
         assert scored[index].is_greedy == is_greedy
+
+
+def test_what_waits_for_the_head_survives_running_out_of_memory():
+    model, requests = make_model("llama"), make_requests()
+    batches = 0
+
+    def fail_at_two_batches(_, __, arguments, ___):
+        nonlocal batches
+        batches += len(arguments["input_ids"]) > 1
+        if batches in (3, 5) and len(arguments["input_ids"]) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    hook = model.register_forward_hook(fail_at_two_batches, with_kwargs=True)
+    budget = budget_for(8, requests, MAX_LENGTH)
+    costs = EAGER._replace(per_pass=24)
+    scored = list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=costs))
+    hook.remove()
+    assert batches > 5
+    assert sorted(index for index, _ in scored) == list(range(len(requests)))  # each of them once
+    for (logprobs, _), (_, result) in zip(
+        score_one_by_one(model, requests, MAX_LENGTH), sorted(scored), strict=True
+    ):
+        assert result.token_logprobs == pytest.approx(logprobs, abs=1e-4)
+
+
+def test_the_head_is_run_on_many_positions_at_a_time():
+    model, requests = make_model("llama"), make_requests()
+    rows = []
+    hook = model.get_output_embeddings().register_forward_hook(
+        lambda _, inputs, __: rows.append(inputs[0].shape[1])
+    )
+    budget = budget_for(1, requests, MAX_LENGTH)
+    list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=EAGER))
+    hook.remove()
+    *full, last = [n for n in rows if n]
+    assert min(full) >= 128
+    assert last > 0
