@@ -71,7 +71,7 @@ def test_what_waits_for_the_head_survives_running_out_of_memory():
     costs = EAGER._replace(per_pass=24)
     scored = list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=costs))
     hook.remove()
-    assert batches > 5
+    assert batches >= 5
     assert sorted(index for index, _ in scored) == list(range(len(requests)))  # each of them once
     for (logprobs, _), (_, result) in zip(
         score_one_by_one(model, requests, MAX_LENGTH), sorted(scored), strict=True
