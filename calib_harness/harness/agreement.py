@@ -24,7 +24,7 @@ TOLERANCE = 1e-3
 #: The same in half precision, in units of its machine epsilon (so that bfloat16 may differ by 1 and
 #: float16 by 1/8) for one token: 8 steps of a logit between 16 and 32. Roundings of several tokens
 #: go either way, so their sum may differ by that times the square root of their number.
-#: benchmarks/RESULTS.md has the measurement: half of this at most.
+#: benchmarks/RESULTS.md has the measurement: about half of this at most.
 HALF_TOLERANCE_IN_EPSILONS = 128
 
 # The check may cost this share of the run, but is never left out.
