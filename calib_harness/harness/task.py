@@ -165,6 +165,7 @@ class CalibrationTask(ConfigurableTask):
         questions: dict[int, list[Instance]] = defaultdict(list)
         for instance in self.instances:
             questions[instance.doc_id].append(instance)
+        self._warn_of_empty_choices(questions)
         golds = [self._gold(requests[0].doc) for requests in questions.values()]
         gold = np.array(golds, dtype=float)  # None becomes NaN
         for method in (ensemble.name for ensemble in self._filters):
@@ -186,6 +187,27 @@ class CalibrationTask(ConfigurableTask):
                     ", ".join(map(str, unusable[:5])),
                 )
         return None
+
+    def _warn_of_empty_choices(self, questions: Mapping[int, Sequence[Instance]]) -> None:
+        """Count and name questions with a choice of which the delimiter alone was scored.
+
+        They are kept, since lm-eval's own tasks score them so.
+        """
+        empty = [
+            doc_id
+            for doc_id, requests in questions.items()
+            if any(request.args[1] and not request.args[1].strip() for request in requests)
+        ]
+        if empty:
+            logger.warning(
+                "%s: %d of %d questions have an empty choice, scored by the delimiter %r alone; "
+                "leave them out with process_docs. First: %s",
+                self.config.task,
+                len(empty),
+                len(questions),
+                self.config.target_delimiter,
+                ", ".join(map(str, empty[:5])),
+            )
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """One question's items, one per metric; `results` holds (score, is_greedy) pairs."""

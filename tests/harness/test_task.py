@@ -279,6 +279,15 @@ def test_a_choice_that_encodes_to_no_tokens_is_counted_even_in_the_first_questio
     assert "1 of 25 questions cannot be used" in caplog.text
 
 
+def test_an_empty_choice_is_scored_by_its_delimiter_and_counted(make_lm, evaluate, caplog):
+    docs = [*QUESTIONS, {**QUESTIONS[0], "choices": ["", "red"]}]
+    with caplog.at_level(logging.WARNING):
+        output = evaluate(make_lm(), docs=docs)
+    assert "unusable,continuation-sum" not in output["results"]["toy"]
+    assert "toy: 1 of 25 questions have an empty choice, scored by the delimiter ' '" in caplog.text
+    assert "First: 24" in caplog.text
+
+
 def test_predict_only_logs_samples_and_computes_nothing(make_lm, evaluate):
     output = evaluate(make_lm(), predict_only=True)
     assert not [key for key in output["results"]["toy"] if key.startswith("ece")]
