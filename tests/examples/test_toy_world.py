@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -21,6 +22,7 @@ from calib_harness import (
     metrics_frame,
 )
 from calib_harness.cli.render import Format, render
+from calib_harness.core.metrics import METRICS
 from calib_harness.demo import METHODS, evaluate
 from examples.toy_world import findings, world
 
@@ -127,6 +129,19 @@ def test_every_model_answers_all_questions_by_all_methods(predictions, questions
         assert len(p) == len(questions)
         assert p.usable.all()
         assert (p.gold == questions["gold"].to_numpy()[p.doc_id]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", findings.MODELS)
+def test_what_lm_eval_reports_equals_the_metrics_of_its_logs(logs, predictions, model):
+    [file] = (path for path in logs.rglob("results_*.json") if path.parent.name.endswith(model))
+    reported = json.loads(file.read_text(encoding="utf-8"))["results"]
+    for method in METHODS:
+        run = run_of(predictions, model, method)
+        values = reported[run.header.task]
+        for name in ("acc", "ece", "sce", "brier_score", "nll"):
+            expected = METRICS[name].function(run.probs, run.gold)
+            assert values[f"{name},{method}"] == pytest.approx(expected, abs=1e-9), (method, name)
 
 
 @pytest.mark.slow
