@@ -72,12 +72,12 @@ class Workload:
 
 
 WORKLOADS = {
-    "arc-easy-cloze": Workload(("arc_easy_calib_cloze",), 400, 0, 4),
+    "arc-easy-cloze": Workload(("arc_easy_calib_cloze",), 200, 0, 4),
     "hellaswag-cloze": Workload(("hellaswag_calib_cloze",), 100, 0, 2.2),
     "mmlu-cloze": Workload(("mmlu_stem_calib_cloze",), 100, 5, 15),
     "mmlu-choice": Workload(("mmlu_stem_calib_choice",), 100, 5, 7),
     "arc-easy-run": Workload(
-        ("arc_easy_calib_cloze", "arc_easy_calib_choice"), 400, 0, 2, None, ("arc_easy",)
+        ("arc_easy_calib_cloze", "arc_easy_calib_choice"), 200, 0, 2, None, ("arc_easy",)
     ),
 }
 
