@@ -13,7 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calib_harness.core.binning import BINNINGS
-from calib_harness.core.inference import bootstrap, calibrated_null
+from calib_harness.core.inference import Draws, bootstrap_draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.core.recalibration import (
     apply_temperature,
@@ -201,8 +201,12 @@ def summarise(
     p: Predictions,
     options: SummaryOptions,
     temperatures: dict[tuple[Any, ...], float] | None = None,
+    draws: dict[str, Draws] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the rows of one run × task × method; see :func:`metrics_frame`."""
+    """Return the rows of one run × task × method; see :func:`metrics_frame`.
+
+    A dict given as `draws` is filled with the resamples of every metric.
+    """
     h = p.header
     common = {
         **{name: getattr(h, name) for name in RUN_COLUMNS},
@@ -211,7 +215,7 @@ def summarise(
         "M": options.n_bins,
     }
     probs, gold = p.probs[p.usable], p.gold[p.usable]
-    estimates = _estimates(p, probs, gold, options)
+    estimates = _estimates(p, probs, gold, options, draws)
     if "ece" in options.metrics and options.n_resamples and len(gold):
         estimates = _insert_null(estimates, probs, gold, options)
     if options.recalibrate and len(gold):
@@ -226,7 +230,11 @@ _Row: TypeAlias = tuple[float, float, float, float]
 
 
 def _estimates(
-    p: Predictions, probs: Floats, gold: Ints, options: SummaryOptions
+    p: Predictions,
+    probs: Floats,
+    gold: Ints,
+    options: SummaryOptions,
+    draws: dict[str, Draws] | None,
 ) -> dict[str, _Row]:
     """Value, standard error and interval of each metric, in the order asked for."""
     result: dict[str, _Row] = {}
@@ -235,25 +243,32 @@ def _estimates(
             if p.header.method == "choice":
                 result[name] = _choice_mass(p, options)
         elif name == "acc" and len(gold) < len(p):  # a question that cannot be used is wrong
-            result[name] = _evaluate([name], p.probs, p.gold, options)[name]
+            result[name] = _evaluate([name], p.probs, p.gold, options, draws)[name]
         else:
             result[name] = (np.nan,) * 4
     named = [name for name, row in result.items() if name != "choice_mass" and np.isnan(row[0])]
     if len(gold) and named:
-        result.update(_evaluate(named, probs, gold, options))
+        result.update(_evaluate(named, probs, gold, options, draws))
     return result
 
 
 def _evaluate(
-    names: list[str], probs: Floats, gold: Ints, options: SummaryOptions
+    names: list[str],
+    probs: Floats,
+    gold: Ints,
+    options: SummaryOptions,
+    draws: dict[str, Draws] | None = None,
 ) -> dict[str, _Row]:
     binning: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
     if options.n_resamples:
         # The seed itself, not a generator: rows of equal n then share one table of resamples.
-        found = bootstrap(
+        found = bootstrap_draws(
             names, probs, gold, n_resamples=options.n_resamples, rng=options.seed, **binning
         )
-        return {name: (e.value, e.stderr, e.low, e.high) for name, e in found.items()}
+        if draws is not None:
+            draws.update(found)
+        estimates = {name: each.estimate() for name, each in found.items()}
+        return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
     values = {}
     for name in names:
         metric = METRICS[name]

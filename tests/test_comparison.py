@@ -32,6 +32,7 @@ from calib_harness.comparison import ratio_ranks, share_harmed
 from calib_harness.comparison.paired import enough_resamples
 from calib_harness.comparison.pairs import Models, match_runs, read_chain, read_pairs
 from calib_harness.comparison.questions import shared_questions
+from calib_harness.summary import SummaryOptions, summarise
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 
@@ -559,3 +560,31 @@ def test_fifteen_real_pairs(caplog: pytest.LogCaptureFixture) -> None:
         assert row.base_value == ece(base.probs, base.gold)
         assert row.aligned_value == ece(aligned.probs, aligned.gold)
     assert "1000 resamples are too few for 45 tests" in caplog.text
+
+
+@pytest.mark.parametrize("binning", ["uniform", "equal_mass"])
+def test_resamples_made_before_give_the_same_changes(binning: str) -> None:
+    def drop(run: Predictions, row: int) -> Predictions:
+        return run.take(np.delete(np.arange(len(run)), row))
+
+    runs = [make_run("base", seed=1), make_run("chat", seed=2)]
+    options = SummaryOptions(("acc", "ece", "sce", "auroc"), binning=binning, n_resamples=40)
+    for base, aligned in (runs, [drop(runs[0], 3), runs[1]], [drop(runs[0], 0), drop(runs[1], 0)]):
+        draws: dict[Predictions, Any] = {base: {}, aligned: {}}
+        for run, own in draws.items():
+            summarise(run, options, draws=own)
+        given: dict[str, Any] = {
+            "base": "base",
+            "aligned": "chat",
+            "metrics": options.metrics,
+            "binning": binning,
+            "n_resamples": 40,
+        }
+        anew = compare([base, aligned], **given)
+        known = compare([base, aligned], **given, draws=draws, only_changes=True)
+        columns = [name for name in anew.changes if not name.endswith("_null")]
+        pd.testing.assert_frame_equal(known.changes[columns], anew.changes[columns])
+        pd.testing.assert_frame_equal(known.over_families, anew.over_families)
+        assert known.changes[["base_null", "aligned_null"]].isna().all(axis=None)
+        assert known.decomposition.empty
+        assert not anew.decomposition.empty

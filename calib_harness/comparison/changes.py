@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeAlias
 
+import numpy as np
 import pandas as pd
 
 from calib_harness.comparison.agreement import rank_agreement
@@ -27,7 +28,7 @@ from calib_harness.comparison.results import (
     Comparison,
 )
 from calib_harness.comparison.share import share_harmed
-from calib_harness.core.inference import holm, min_ranks
+from calib_harness.core.inference import Draws, holm, min_ranks
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 from calib_harness.summary import SummaryOptions
@@ -35,6 +36,7 @@ from calib_harness.summary import SummaryOptions
 logger = logging.getLogger(__name__)
 
 _Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
+_BothDraws: TypeAlias = tuple[dict[str, Draws], dict[str, Draws]]
 _RENAMED = {"before": "base_value", "after": "aligned_value"}
 
 
@@ -49,6 +51,8 @@ def compare(
     binning: str = "uniform",
     n_resamples: int | None = None,
     seed: int = 0,
+    only_changes: bool = False,
+    draws: Mapping[Predictions, dict[str, Draws]] | None = None,
 ) -> Comparison:
     """Compare aligned models with their base models on the same questions.
 
@@ -70,6 +74,12 @@ def compare(
         Of the paired bootstrap over questions. By default 200 per p-value of the table, within
         1,000 and 10,000: fewer could not give a small p-value after Holm's correction.
     seed : int
+    only_changes : bool
+        Leave out ``base_null`` and ``aligned_null`` (NaN then) and the decomposition (empty
+        then), which take several times as long as the rest.
+    draws : mapping of Predictions to dict of str to Draws, optional
+        Resamples made before, as ``summarise`` leaves them, with the same options and number;
+        used where base and aligned model answered exactly the same questions.
 
     Returns
     -------
@@ -109,7 +119,13 @@ def compare(
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):
-            changes += _change_rows(names, shared, options)
+            given = _known_draws(runs, shared, draws)
+            rows = _change_rows(names, shared, options, given)
+            if only_changes:
+                changes += rows
+                continue
+            nulls = calibrated_nulls(shared, options)
+            changes += [row | nulls.get(row["metric"], {}) for row in rows]
             parts.append(names | decompose(shared, options))
     if not changes:
         raise UserError(
@@ -121,7 +137,7 @@ def compare(
         changes=frame,
         over_families=share_harmed(frame),
         over_tasks=rank_agreement(frame, seed=seed),
-        decomposition=pd.DataFrame(parts)[DECOMPOSITION_COLUMNS],
+        decomposition=pd.DataFrame(parts, columns=DECOMPOSITION_COLUMNS),
     )
 
 
@@ -157,8 +173,24 @@ def _matched(models: Models, family: str, base: str, aligned: str) -> list[_Matc
     return matched
 
 
+def _known_draws(
+    runs: Sequence[Predictions],
+    shared: SharedQuestions,
+    draws: Mapping[Predictions, dict[str, Draws]] | None,
+) -> _BothDraws | None:
+    """Return the resamples of both runs if they are of the shared questions, in their order."""
+    if draws is None or any(len(run) != len(shared) for run in runs):
+        return None
+    if not all(np.array_equal(run.doc_hash, shared.doc_hash) for run in runs):
+        return None
+    return draws[runs[0]], draws[runs[1]]
+
+
 def _change_rows(
-    names: dict[str, Any], shared: SharedQuestions, options: SummaryOptions
+    names: dict[str, Any],
+    shared: SharedQuestions,
+    options: SummaryOptions,
+    draws: _BothDraws | None,
 ) -> list[dict[str, Any]]:
     counts = {
         "n": len(shared),
@@ -167,11 +199,10 @@ def _change_rows(
         "n_unusable": shared.n_unusable,
         "n_changed": shared.n_changed,
     }
-    nulls = calibrated_nulls(shared, options)
     rows = []
-    for row in paired_rows(shared, 0, 1, options):
+    for row in paired_rows(shared, 0, 1, options, draws):
         values = {_RENAMED.get(key, key): value for key, value in row.items()}
-        rows.append(names | counts | values | nulls.get(row["metric"], {}))
+        rows.append(names | counts | values)
     return rows
 
 

@@ -9,7 +9,12 @@ from typing import Any
 import numpy as np
 
 from calib_harness.comparison.questions import SharedQuestions
-from calib_harness.core.inference import calibrated_null, paired_bootstrap
+from calib_harness.core.inference import (
+    Draws,
+    calibrated_null,
+    changes_between,
+    paired_bootstrap,
+)
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.summary import SummaryOptions
@@ -57,22 +62,33 @@ def enough_resamples(n_tests: int, n_resamples: int | None) -> int:
 
 
 def paired_rows(
-    shared: SharedQuestions, first: int, second: int, options: SummaryOptions
+    shared: SharedQuestions,
+    first: int,
+    second: int,
+    options: SummaryOptions,
+    draws: tuple[dict[str, Draws], dict[str, Draws]] | None = None,
 ) -> list[dict[str, Any]]:
     """Change of each metric between two of the runs; one row per metric.
 
     Rows hold ``metric, before, after, change, stderr, low, high, p_value, change_ratio``.
+    Resamples of both runs on exactly these questions may be given; otherwise they are drawn.
     """
-    found = paired_bootstrap(
-        options.metrics,
-        shared.probs[first],
-        shared.probs[second],
-        shared.gold,
-        n_resamples=options.n_resamples,
-        rng=options.seed,
-        n_bins=options.n_bins,
-        binning=options.binning,
-    )
+    if draws is not None:
+        same = np.array_equal(shared.probs[first], shared.probs[second], equal_nan=True)
+        found = changes_between(
+            *({name: each[name] for name in options.metrics} for each in draws), same=same
+        )
+    else:
+        found = paired_bootstrap(
+            options.metrics,
+            shared.probs[first],
+            shared.probs[second],
+            shared.gold,
+            n_resamples=options.n_resamples,
+            rng=options.seed,
+            n_bins=options.n_bins,
+            binning=options.binning,
+        )
     return [
         {
             "metric": name,

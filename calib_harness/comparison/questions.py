@@ -52,15 +52,11 @@ def shared_questions(runs: Sequence[Predictions]) -> SharedQuestions:
     runs : sequence of Predictions
         Of one task and method.
     """
-    keys = [_keys(run) for run in runs]
-    common = keys[0]
-    for other in keys[1:]:
-        common = common[common.isin(other)]
-    rows = [key.get_indexer(common) for key in keys]
+    rows = _common_rows(runs)
     aligned = [run.take(row) for run, row in zip(runs, rows, strict=True)]
     width = max(run.scores.shape[1] for run in aligned)
     usable = np.logical_and.reduce([run.usable for run in aligned])
-    same = np.ones(len(common), dtype=bool)
+    same = np.ones(len(rows[0]), dtype=bool)
     for run in aligned[1:]:
         same &= run.gold == aligned[0].gold
         same &= _n_choices(run) == _n_choices(aligned[0])
@@ -78,6 +74,18 @@ def shared_questions(runs: Sequence[Predictions]) -> SharedQuestions:
         n_unusable=int((~usable).sum()),
         n_changed=int((usable & ~same).sum()),
     )
+
+
+def _common_rows(runs: Sequence[Predictions]) -> list[Ints]:
+    """Return where each run has the questions that all have, in the order of the first."""
+    first = runs[0].doc_hash
+    if all(np.array_equal(first, run.doc_hash) for run in runs[1:]):  # nearly always
+        return [np.arange(len(first))] * len(runs)
+    keys = [_keys(run) for run in runs]
+    common = keys[0]
+    for other in keys[1:]:
+        common = common[common.isin(other)]
+    return [np.asarray(key.get_indexer(common)) for key in keys]
 
 
 def _keys(run: Predictions) -> pd.MultiIndex:

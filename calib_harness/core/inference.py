@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.agreement import holm, kendalls_w, mean_pairwise_tau, min_ranks, sign_test
-from calib_harness.core.binned import Statistic, point_value
+from calib_harness.core.binned import Statistic
 from calib_harness.core.checks import (
     FloatArray,
     IntArray,
     check_count,
     check_fraction,
     check_probs,
+    check_rows,
 )
 from calib_harness.core.metrics import Metric, metrics_named
 from calib_harness.core.options import check_options
@@ -31,11 +32,14 @@ from calib_harness.core.resampling import (
 
 __all__ = [
     "DEFAULT_N_RESAMPLES",
+    "Draws",
     "Estimate",
     "Null",
     "PairedChange",
     "bootstrap",
+    "bootstrap_draws",
     "calibrated_null",
+    "changes_between",
     "holm",
     "kendalls_w",
     "mean_pairwise_tau",
@@ -56,6 +60,29 @@ class Estimate:
     stderr: float
     low: float
     high: float
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """A metric of some questions and of their resamples.
+
+    Attributes
+    ----------
+    value : float
+    deviations : ndarray, shape (R, V)
+        Resampled values minus what they were resampled from, in V worlds (see `bootstrap`).
+    bounds : tuple of float
+        The least and the largest value.
+    """
+
+    value: float
+    deviations: FloatArray
+    bounds: tuple[float, float]
+
+    def estimate(self, level: float = 0.95) -> Estimate:
+        """Return the value with its standard error and interval."""
+        worlds = list(self.deviations.T)
+        return Estimate(self.value, *interval_over(self.value, worlds, level, self.bounds))
 
 
 @dataclass(frozen=True)
@@ -154,17 +181,31 @@ def bootstrap(
     >>> estimate.value, round(estimate.stderr, 2)  # sqrt(.75 * .25 / 4) = .217
     (0.75, 0.22)
     """
-    n_resamples = _check_request(n_resamples, rng, level)
+    draws = bootstrap_draws(names, probs, gold, n_resamples=n_resamples, rng=rng, **options)
+    check_fraction("level", level)
+    return {name: found.estimate(level) for name, found in draws.items()}
+
+
+def bootstrap_draws(
+    names: Collection[str],
+    probs: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    *,
+    n_resamples: int = DEFAULT_N_RESAMPLES,
+    rng: np.random.Generator | int,
+    **options: Any,
+) -> dict[str, Draws]:
+    """Return what `bootstrap` reads its estimates off; parameters as there.
+
+    Draws of two models on the same questions, with the same seed and number, also give their
+    changes, see `changes_between`.
+    """
+    n_resamples = _check_request(n_resamples, rng)
     metrics = metrics_named(names)
-    statistics = _prepare(metrics, probs, gold, options)
-    n = len(np.asarray(probs))
-    draws = resampled_values({k: s.deviations for k, s in statistics.items()}, n, n_resamples, rng)
-    result = {}
-    for metric in metrics:
-        value = statistics[metric.name].value
-        worlds = list(draws[metric.name].T)
-        result[metric.name] = Estimate(value, *interval_over(value, worlds, level, metric.bounds))
-    return result
+    prepared = _prepare(metrics, probs, gold, options)
+    statistics = {name: deviations for name, (_, deviations) in prepared.items()}
+    found = resampled_values(statistics, len(np.asarray(probs)), n_resamples, rng)
+    return {m.name: Draws(prepared[m.name][0], found[m.name], m.bounds) for m in metrics}
 
 
 def paired_bootstrap(
@@ -250,27 +291,51 @@ def paired_changes(
     **options: Any,
 ) -> dict[str, PairedChange]:
     """Do what `paired_bootstrap` does, for metrics that need not be in `METRICS`."""
-    n_resamples = _check_request(n_resamples, rng, level)
+    n_resamples = _check_request(n_resamples, rng)
     n, n_aligned = len(np.asarray(probs_base)), len(np.asarray(probs_aligned))
     if n != n_aligned:
         raise ValueError(
             "probs_base and probs_aligned must hold the same questions in the same order; "
             f"they have {n} and {n_aligned} rows."
         )
-    base = _prepare(metrics, probs_base, gold, options)
-    aligned = _prepare(metrics, probs_aligned, gold, options)
-    both = {name: _side_by_side(base[name].deviations, aligned[name].deviations) for name in base}
-    draws = resampled_values(both, n, n_resamples, rng)
+    prepared = [_prepare(metrics, probs, gold, options) for probs in (probs_base, probs_aligned)]
+    statistics = {
+        (side, name): deviations
+        for side, of_side in enumerate(prepared)
+        for name, (_, deviations) in of_side.items()
+    }
+    found = resampled_values(statistics, n, n_resamples, rng)
+    base, aligned = (
+        {m.name: Draws(of_side[m.name][0], found[side, m.name], m.bounds) for m in metrics}
+        for side, of_side in enumerate(prepared)
+    )
     same = np.array_equal(np.asarray(probs_base), np.asarray(probs_aligned), equal_nan=True)
+    return changes_between(base, aligned, same=same, level=level)
+
+
+def changes_between(
+    base: dict[str, Draws], aligned: dict[str, Draws], *, same: bool, level: float = 0.95
+) -> dict[str, PairedChange]:
+    """Return the changes of `paired_bootstrap` from draws that share their resamples.
+
+    Parameters
+    ----------
+    base, aligned : dict of str to Draws
+        Of the same metrics and questions, resamples of the same seed and number.
+    same : bool
+        Whether both models have the same predictions.
+    level : float
+    """
+    check_fraction("level", level)
     result = {}
-    for metric in metrics:
-        first, second = base[metric.name].value, aligned[metric.name].value
-        change = float(_minus(np.float64(second), np.float64(first)))
-        span = metric.bounds[1] - metric.bounds[0]
-        worlds = _pair_worlds(draws[metric.name], same=same)
+    for name, first in base.items():
+        second = aligned[name]
+        change = float(_minus(np.float64(second.value), np.float64(first.value)))
+        span = first.bounds[1] - first.bounds[0]
+        worlds = _pair_worlds(first.deviations, second.deviations, same=same)
         spread = interval_over(change, worlds, level, (-span, span))
         p_value = two_sided_over(change, worlds)
-        result[metric.name] = PairedChange(first, second, change, *spread, p_value=p_value)
+        result[name] = PairedChange(first.value, second.value, change, *spread, p_value=p_value)
     return result
 
 
@@ -323,7 +388,8 @@ def calibrated_null(
     >>> round(calibrated_null([[0.5, 0.5], [0.5, 0.5]], rng=0, n_resamples=20_000).mean, 2)
     0.25
     """
-    n_resamples = _check_request(n_resamples, rng, level)
+    n_resamples = _check_request(n_resamples, rng)
+    check_fraction("level", level)
     (chosen,) = metrics_named([metric])
     simulate = chosen.simulate(probs, **_own_options([chosen], options)[0])
     p = check_probs(probs)
@@ -349,8 +415,7 @@ def _draw_gold(probs: FloatArray, size: int, generator: np.random.Generator) -> 
     return gold
 
 
-def _check_request(n_resamples: object, rng: object, level: object) -> int:
-    check_fraction("level", level)
+def _check_request(n_resamples: object, rng: object) -> int:
     if isinstance(rng, bool) or not isinstance(rng, np.random.Generator | int | np.integer):
         raise ValueError(f"rng must be a numpy.random.Generator or an int seed; got {rng!r}.")
     return check_count("n_resamples", n_resamples, least=2)
@@ -365,40 +430,26 @@ def _own_options(metrics: Collection[Metric], options: dict[str, Any]) -> list[d
     ]
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """A metric of given questions: its value, and the deviations of its resamples."""
-
-    value: float
-    deviations: Statistic
-
-
 def _prepare(
     metrics: Collection[Metric],
     probs: npt.ArrayLike,
     gold: npt.ArrayLike,
     options: dict[str, Any],
-) -> dict[str, _Prepared]:
-    n = len(np.asarray(probs))
+) -> dict[str, tuple[float, Statistic]]:
+    """Return each metric's value and the deviations of its resamples; rows are checked once."""
+    some_need_usable = any(metric.needs_usable for metric in metrics)
+    p, g = check_rows(probs, gold, allow_unusable=not some_need_usable)
     return {
-        metric.name: _Prepared(
-            point_value(metric.prepare(probs, gold, **own), n),
-            metric.prepare_deviations(probs, gold, **own),
-        )
+        metric.name: metric.value_and_deviations(p, g, **own)
         for metric, own in zip(metrics, _own_options(metrics, options), strict=True)
     }
 
 
-def _side_by_side(base: Statistic, aligned: Statistic) -> Statistic:
-    return lambda counts: np.hstack([base(counts), aligned(counts)])
-
-
-def _pair_worlds(draws: FloatArray, *, same: bool) -> list[FloatArray]:
+def _pair_worlds(base: FloatArray, aligned: FloatArray, *, same: bool) -> list[FloatArray]:
     """Return the deviations of the change, (R,) in each pair of worlds of the two models.
 
     Models with the same predictions live in the same world.
     """
-    base, aligned = np.hsplit(draws, 2)
     worlds = range(base.shape[1])
     pairs = [(i, j) for i in worlds for j in worlds if i == j or not same]
     return [_minus(aligned[:, j], base[:, i]) for i, j in pairs]

@@ -8,6 +8,8 @@ from scipy import fft, special
 
 from calib_harness.core.checks import FloatArray, IntArray, as_floats, check_fraction, same_length
 
+_SHORT = 9  # coefficients up to which multiplying out is faster than transforming
+
 
 def clopper_pearson(
     hits: npt.ArrayLike, n: npt.ArrayLike, *, level: float = 0.95
@@ -104,19 +106,31 @@ def consistency_interval(
 def _hits_distribution(confidence: FloatArray, bins: IntArray, sizes: IntArray) -> FloatArray:
     """Return the probability of each number of hits, shape (bins, at least largest size + 1).
 
-    All bins at once: factors lie in a table padded by factors of 1, which are multiplied in
-    pairs until one polynomial per bin is left.
+    All bins at once: the factors of a bin lie side by side and are multiplied in pairs until
+    one polynomial per bin is left, an odd one by 1.
     """
     order = np.argsort(bins, kind="stable")
-    column = np.arange(bins.size) - (np.cumsum(sizes) - sizes)[bins[order]]
-    width = 1 << int(sizes.max() - 1).bit_length()
-    factors = np.zeros((sizes.size, width, 2))
-    factors[:, :, 0] = 1.0
-    factors[bins[order], column] = np.stack([1 - confidence, confidence], axis=1)[order]
-    while factors.shape[1] > 1:
-        length = 2 * factors.shape[2] - 1
-        padded = fft.next_fast_len(length, real=True)
-        spectra = fft.rfft(factors, padded, axis=2)
-        products = fft.irfft(spectra[:, 0::2] * spectra[:, 1::2], padded, axis=2)
-        factors = np.maximum(products[:, :, :length], 0.0)  # rounding goes below 0
-    return factors[:, 0]
+    factors, counts = np.stack([1 - confidence, confidence])[:, order], sizes
+    while counts.max() > 1:
+        even = counts + counts % 2
+        shift = np.cumsum(even - counts) - (even - counts)
+        padded = np.zeros((len(factors), int(even.sum())))
+        padded[0] = 1.0
+        padded[:, np.arange(factors.shape[1]) + np.repeat(shift, counts)] = factors
+        factors, counts = _products(padded[:, 0::2], padded[:, 1::2]), even // 2
+    return factors.T
+
+
+def _products(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Multiply polynomials, columns of coefficients."""
+    size = len(left)
+    length = 2 * size - 1
+    if size <= _SHORT:
+        products = np.zeros((length, left.shape[1]))
+        for power, coefficient in enumerate(left):
+            products[power : power + size] += coefficient * right
+        return products
+    padded = fft.next_fast_len(length, real=True)
+    spectra = fft.rfft(left, padded, axis=0) * fft.rfft(right, padded, axis=0)
+    # Rounding goes below 0.
+    return np.maximum(fft.irfft(spectra, padded, axis=0)[:length], 0.0)

@@ -123,18 +123,24 @@ class Metric:
         self, probs: npt.ArrayLike, gold: npt.ArrayLike, **options: Any
     ) -> Statistic:
         """Return the function from (R, n) counts to (R, V) deviations, see `deviation`."""
-        complete = self.complete(options)
         p, g = check_rows(probs, gold, allow_unusable=not self.needs_usable)
+        return self.value_and_deviations(p, g, **options)[1]
+
+    def value_and_deviations(
+        self, probs: FloatArray, gold: IntArray, **options: Any
+    ) -> tuple[float, Statistic]:
+        """Return the value and what `prepare_deviations` does, of rows that were checked."""
+        complete = self.complete(options)
+        statistic = self.statistic(probs, gold, **complete)
+        value = point_value(statistic, len(probs))
         if self.deviation is not None:
-            return self.deviation(p, g, **complete)
-        statistic = self.statistic(p, g, **complete)
-        value = point_value(statistic, len(p))
+            return value, self.deviation(probs, gold, **complete)
 
         def evaluate(counts: FloatArray) -> FloatArray:
             with np.errstate(invalid="ignore"):  # inf - inf is undefined, and counted as such
                 return np.asarray(statistic(counts) - value)[:, None]
 
-        return evaluate
+        return value, evaluate
 
     def resampled(
         self, probs: npt.ArrayLike, gold: npt.ArrayLike, counts: npt.ArrayLike, **options: Any

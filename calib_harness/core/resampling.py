@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.binned import Statistic
 from calib_harness.core.checks import FloatArray, IntArray
+
+_Key = TypeVar("_Key")
 
 CELLS_AT_ONCE = 250_000  # cells of an (R, n) table of float64 held at a time: 2 MB, a cache
 CELLS_KEPT = 32_000_000  # cells of a table of counts (two bytes each) kept for reuse
@@ -67,10 +70,10 @@ def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
 
 
 def resampled_values(
-    statistics: dict[str, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
-) -> dict[str, FloatArray]:
+    statistics: dict[_Key, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
+) -> dict[_Key, FloatArray]:
     """Return the values of each statistic of n questions, (R, ...); all share the resamples."""
-    blocks: dict[str, list[FloatArray]] = {name: [] for name in statistics}
+    blocks: dict[_Key, list[FloatArray]] = {name: [] for name in statistics}
     for counts in resample_counts(n, n_resamples, rng):
         for name, statistic in statistics.items():
             blocks[name].append(statistic(counts))

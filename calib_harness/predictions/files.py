@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 LogsLike: TypeAlias = str | Path | Iterable[str | Path]
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}[-:]\d{2}[-:]\d{2}(?:\.\d+)?)$")
 _DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
+_NO_LOGS = {"attempts.jsonl"}  # a sweep's history of a run, beside the run's logs
 # What the various file systems call the things that change when a file does.
 _VERSION_KEYS = (
     *("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated"),
@@ -172,7 +173,7 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
     files = []
     for path, info in sorted(infos.items()):
         hidden = any(part.startswith(".") for part in path[len(root) :].split("/"))
-        if _DATA_SUFFIX.search(path) and not hidden:
+        if _DATA_SUFFIX.search(path) and not hidden and posixpath.basename(path) not in _NO_LOGS:
             files.append(File(fs, path, _version(fs, path, info)))
     return files
 

@@ -397,3 +397,10 @@ def test_example_logs_of_two_tasks_of_one_run_share_its_results_file(tmp_path):
     for task in ("one", "two"):
         write_example_log(tmp_path, model="m", task=task, n=5)
     assert [run.header.n_shot for run in load_predictions(tmp_path, cache=False)] == [0, 0]
+
+
+def test_history_of_a_sweep_is_no_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_example_log(tmp_path, model="m", task="toy", n=5)
+    (tmp_path / "attempts.jsonl").write_text('{"ended": "done"}\n')
+    assert len(load_predictions(tmp_path, cache=False)) > 0
+    assert "attempts" not in caplog.text

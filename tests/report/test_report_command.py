@@ -15,6 +15,7 @@ from calib_harness.cli import app
 from calib_harness.errors import UserError
 from calib_harness.report.page import make_report
 from calib_harness.report.page.columns import printed_alike
+from calib_harness.report.page.make import _resamples_for
 
 
 def document(page):
@@ -111,3 +112,23 @@ def test_narrow_numbers_print_as_the_exact_ones_do():
     assert [f"{x:.3f}" for x in values.astype("float32").astype(float)] != [
         f"{x:.3f}" for x in values
     ]
+
+
+def test_a_page_of_very_many_answers_keeps_fewer_diagrams(runs, tmp_path, monkeypatch):
+    options = {"tasks": ["letters"], "n_resamples": 0, "cache": False, "n_bins": 10}
+    whole = document(make_report(runs / "logs", tmp_path / "whole.html", **options))
+    assert len(whole["binnings"]) == len(whole["class_binnings"]) == 6
+    monkeypatch.setattr("calib_harness.report.page.payload._DIAGRAM_WORK", 100)
+    path = tmp_path / "fewer.html"
+    fewer = document(make_report(runs / "logs", path, **options, binning="equal_mass"))
+    assert fewer["binnings"] == [[10, "uniform"], [10, "equal_mass"]]
+    assert fewer["class_binnings"] == [[10, "equal_mass"], [10, "uniform"]]
+
+
+@pytest.mark.parametrize(
+    ("entries", "answers", "n_resamples"),
+    [(1000, 10_000_000, 1000), (1001, 1_000_000, 200), (6000, 4_000_000, 150), (6000, 10**8, 100)],
+)
+def test_resamples_become_fewer_with_the_size_of_the_page(entries, answers, n_resamples):
+    runs = [range(answers // entries)] * entries
+    assert _resamples_for(runs) == pytest.approx(n_resamples, abs=1)

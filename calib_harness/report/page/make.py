@@ -13,6 +13,7 @@ from typing import Any
 
 from calib_harness.errors import UserError
 from calib_harness.predictions.load import CacheLike
+from calib_harness.predictions.table import Predictions
 from calib_harness.report.page.html import render_page
 from calib_harness.report.page.payload import make_payload
 from calib_harness.report.page.sources import read_sources
@@ -21,6 +22,7 @@ from calib_harness.summary import DEFAULT_METRICS, SummaryOptions
 logger = logging.getLogger(__name__)
 
 _MANY = 1000  # runs × tasks × methods above which resamples are saved
+_RESAMPLED = 600_000_000  # resampled answers of such a page, but for 100 to 200 resamples each
 _MANY_ANSWERS = 100_000  # answers above which changes have no more resamples than the rest
 _PACKAGES = ("calib-harness", "numpy", "scipy", "pandas")
 
@@ -59,8 +61,8 @@ def make_report(
         As for ``metrics_frame``; the page shows the same numbers.
     n_resamples : int, optional
         Bootstrap resamples of every number and change; 0 leaves errors out. By default 1,000
-        (changes: as many as ``compare`` takes, up to 100,000 answers in all), and 200 for more
-        than 1,000 runs × tasks × methods.
+        (changes: as many as ``compare`` takes, up to 100,000 answers in all); for more than
+        1,000 runs × tasks × methods 200, and down to 100 from 3 to 6 million answers.
     methods, tasks, all_runs, cache
         As for ``load_predictions``.
     n_jobs : int
@@ -89,7 +91,7 @@ def make_report(
         raise UserError("changes need --resamples of at least 2: leave it or --pairs out.")
     of_changes = n_resamples
     if n_resamples is None:
-        options = replace(options, n_resamples=_resamples_for(len(sources.predictions)))
+        options = replace(options, n_resamples=_resamples_for(sources.predictions))
         if sum(map(len, sources.predictions)) > _MANY_ANSWERS:
             of_changes = options.n_resamples
     made: dict[str, Any] = {
@@ -121,13 +123,15 @@ def _made_ready(path: Path) -> Path:
     return path
 
 
-def _resamples_for(n_entries: int) -> int:
+def _resamples_for(predictions: Sequence[Predictions]) -> int:
     """Choose the number of resamples; fewer for a page of thousands of entries."""
-    if n_entries <= _MANY:
+    if len(predictions) <= _MANY:
         return 1000
+    n_resamples = min(max(_RESAMPLED // sum(map(len, predictions)), 100), 200)
     logger.info(
-        "%d runs x tasks x methods: errors come from 200 resamples instead of 1,000 "
+        "%d runs x tasks x methods: errors come from %d resamples instead of 1,000 "
         "(--resamples sets the number)",
-        n_entries,
+        len(predictions),
+        n_resamples,
     )
-    return 200
+    return n_resamples

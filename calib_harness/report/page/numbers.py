@@ -9,7 +9,9 @@ from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from calib_harness.core.inference import Draws
 from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Bools, Floats, Predictions
 from calib_harness.report.reliability import Reliability, reliability_of_pairs
@@ -41,12 +43,15 @@ class EntryNumbers:
         Per choice position, one diagram for each binning kept for positions.
     risk : ndarray, shape (100,)
         Error rate among the most confident answers at each of ``COVERAGES``.
+    draws : dict of str to Draws
+        The resamples of every metric, which the changes share.
     """
 
     rows: list[dict[str, Any]]
     top: list[Reliability]
     classes: list[list[Reliability]]
     risk: Floats
+    draws: dict[str, Draws]
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,8 @@ def entry_numbers(
     p: Predictions, options: SummaryOptions, diagrams: DiagramOptions
 ) -> EntryNumbers:
     """Compute everything about one run × task × method."""
-    rows = summarise(p, options)
+    draws: dict[str, Draws] = {}
+    rows = summarise(p, options, draws=draws)
     probs, gold = p.probs[p.usable], p.gold[p.usable]
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
     classes = []
@@ -106,6 +112,7 @@ def entry_numbers(
         top=_binned(confidence, correct, diagrams.binnings, diagrams.n_resamples, diagrams.seed),
         classes=classes,
         risk=risk_curve(confidence, correct),
+        draws=draws,
     )
 
 
@@ -146,7 +153,8 @@ def all_numbers(
         return entry_numbers(p, options, diagrams)
 
     queue = iter(predictions)
-    with ThreadPoolExecutor(n_jobs) as pool:
+    # One thread each, as in `metrics_frame`.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_jobs) as pool:
         pending = [pool.submit(work, p) for p in islice(queue, n_jobs + 1)]
         while pending:
             yield pending.pop(0).result()

@@ -14,8 +14,9 @@ from calib_harness.comparison import compare, rank_agreement
 from calib_harness.comparison.paired import enough_resamples
 from calib_harness.comparison.pairs import Models
 from calib_harness.comparison.results import is_harmed
-from calib_harness.core.inference import calibrated_null
+from calib_harness.core.inference import Draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.predictions.table import Predictions
 from calib_harness.report.page.columns import Columns, printed_alike, smallest_unsigned
 from calib_harness.report.page.numbers import (
     BINNINGS,
@@ -33,6 +34,8 @@ _FULL = 65535  # shares are kept in steps of 1 / 65,535
 
 # Diagrams per choice position are kept for all binnings up to this many bins in all.
 _CLASS_BINS = 300_000
+# Answers times diagrams up to which there is a diagram of each binning: half a minute.
+_DIAGRAM_WORK = 20_000_000
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ def make_payload(
     """
     predictions = sources.predictions
     main: Binning = (options.n_bins, options.binning)
-    binnings = [*BINNINGS, *([] if main in BINNINGS else [main])]
+    binnings = _binnings(sources, main)
     class_binnings = _class_binnings(sources, binnings, options)
     shown = diagram_options(predictions, options, binnings, class_binnings)
     found = list(all_numbers(predictions, options, shown, n_jobs))
@@ -142,15 +145,29 @@ def make_payload(
         "chains": _chains(sources, models),
     }
     compared = replace(options, n_resamples=n_change_resamples or 0)
-    document.update(_comparison(sources, compared, names, models, tasks, methods, numbers))
+    draws = None
+    if n_change_resamples == options.n_resamples:
+        draws = {p: entry.draws for p, entry in zip(predictions, found, strict=True)}
+    document.update(_comparison(sources, compared, names, draws, models, tasks, methods, numbers))
     document["columns"] = {"numbers": numbers.index, "diagrams": diagrams.index}
     return Payload(document, numbers.packed(), diagrams.packed())
+
+
+def _binnings(sources: Sources, main: Binning) -> list[Binning]:
+    """Binnings to switch between: all, or those with the chosen M if there are many answers."""
+    binnings = [*BINNINGS, *([] if main in BINNINGS else [main])]
+    if len(binnings) * sum(map(len, sources.predictions)) <= _DIAGRAM_WORK:
+        return binnings
+    return [(n_bins, rule) for n_bins, rule in binnings if n_bins == main[0]]
 
 
 def _class_binnings(
     sources: Sources, binnings: Sequence[Binning], options: SummaryOptions
 ) -> list[Binning]:
-    """Binnings kept for choice positions: all, or those with the chosen M if there are many."""
+    """Binnings kept for choice positions: all, those with the chosen M, or the chosen one."""
+    if sum(p.scores.size for p in sources.predictions) > _DIAGRAM_WORK:
+        # Uniform ones always: the histogram is theirs.
+        return list(dict.fromkeys([(options.n_bins, options.binning), (options.n_bins, "uniform")]))
     positions = sum(p.scores.shape[1] for p in sources.predictions)
     if positions * sum(n_bins for n_bins, _ in binnings) <= _CLASS_BINS:
         return list(binnings)
@@ -268,6 +285,7 @@ def _comparison(
     sources: Sources,
     options: SummaryOptions,
     names: Sequence[str],
+    draws: dict[Predictions, dict[str, Draws]] | None,
     models: _Names,
     tasks: _Names,
     methods: _Names,
@@ -286,6 +304,8 @@ def _comparison(
         binning=options.binning,
         n_resamples=options.n_resamples or None,
         seed=options.seed,
+        only_changes=True,
+        draws=draws,
     )
     frame = found.changes
     pairs = _Names()

@@ -14,6 +14,8 @@ function showMeasured() {
       h("dd", {}, Object.entries(made.packages).map(([key, version]) => `${key} ${version}`).join(", ")),
       h("dt", {}, "Bins"),
       h("dd", {}, `M = ${options.n_bins}, ${RULES[options.binning]}`),
+      h("dt", {}, "Diagrams"),
+      h("dd", {}, diagramsText()),
       h("dt", {}, "Errors"),
       h("dd", {}, options.n_resamples
         ? `bootstrap over questions, ${options.n_resamples.toLocaleString("en")} resamples, seed ${options.seed}; 95 % intervals`
@@ -27,6 +29,14 @@ function showMeasured() {
     prompts(),
   );
   runsTable();
+}
+
+/** Which bins the diagrams of this page have; very large pages keep fewer. */
+function diagramsText() {
+  const named = (binnings) => binnings.map(binningName).join("; ");
+  return doc.class_binnings.length < doc.binnings.length
+    ? `top choice: ${named(doc.binnings)}; of a choice position: ${named(doc.class_binnings)}`
+    : named(doc.binnings);
 }
 
 /** How changes were tested, and whether so few resamples can show anything after Holm. */
