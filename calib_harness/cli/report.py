@@ -45,7 +45,7 @@ def report(
     binning: Binning = "uniform",
     resamples: Annotated[
         int | None,
-        typer.Option(help="Bootstrap resamples; 0: no errors (default: 1,000; 100 to 200 if very many)."),
+        typer.Option(help="Bootstrap resamples; 0: no errors (default: 1,000; at least 100)."),
     ] = None,
     seed: Seed = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",

@@ -126,9 +126,9 @@ def check_probs(probs: npt.ArrayLike, *, allow_unusable: bool = False) -> FloatA
     p = as_floats("probs", probs, ndim=2)
     if p.size == 0:
         raise ValueError(f"probs must have at least one row and one choice; got shape {p.shape}.")
-    if p.min() >= -SUM_TOLERANCE and p.max() <= 1.0 + SUM_TOLERANCE:  # not so with NaN
-        if (np.abs(p @ np.ones(p.shape[1]) - 1.0) <= SUM_TOLERANCE).all():
-            return p
+    inside = p.min() >= -SUM_TOLERANCE and p.max() <= 1.0 + SUM_TOLERANCE  # never with NaN
+    if inside and (np.abs(p @ np.ones(p.shape[1]) - 1.0) <= SUM_TOLERANCE).all():
+        return p
     absent = np.isnan(p)
     empty = absent.all(axis=1)
     if empty.any() and not allow_unusable:

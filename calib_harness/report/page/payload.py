@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib_harness.comparison import compare, rank_agreement
+from calib_harness.comparison import compare
 from calib_harness.comparison.paired import enough_resamples
 from calib_harness.comparison.pairs import Models
 from calib_harness.comparison.results import is_harmed
@@ -99,7 +99,7 @@ def make_payload(
     names = list(dict.fromkeys(row["metric"] for entry in found for row in entry.rows))
     models, settings, tasks, methods = _Names(), _Names(), _Names(), _Names()
     entries: dict[str, list[Any]] = {
-        key: [] for key in ("model", "task", "method", "setting", "n", "unusable", "source")
+        key: [] for key in ("model", "task", "method", "setting", "n", "unusable")
     }
     for p in predictions:
         h = p.header
@@ -109,14 +109,12 @@ def make_payload(
         entries["setting"].append(settings.of((h.n_shot, h.chat_template, h.settings)))
         entries["n"].append(len(p))
         entries["unusable"].append(int((~p.usable).sum()))
-        entries["source"].append(h.source)
     _add_metrics(numbers, found, names)
-    _add_bins(diagrams, "top", [one for entry in found for one in entry.top])
-    _add_bins(
-        diagrams,
-        "class",
-        [one for entry in found for position in entry.classes for one in position],
-    )
+    top = [one for entry in found for one in entry.top]
+    classes = [one for entry in found for position in entry.classes for one in position]
+    _add_bins(diagrams, "top", top)
+    _add_bins(diagrams, "class", classes)
+    _add_intervals(diagrams, [*top, *classes])
     risk = np.array([entry.risk for entry in found])
     diagrams.add("risk", np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16"))
     labels = [str(label) for label in models.known]
@@ -191,7 +189,10 @@ def _add_bins(columns: Columns, name: str, diagrams: Sequence[Reliability]) -> N
     columns.add(f"{name}_size", smallest_unsigned(size))
     share = np.concatenate([np.zeros(0), *(d.accuracy for d in diagrams)])
     columns.add(f"{name}_hits", smallest_unsigned(np.rint(share * size)))
-    for key in ("confidence", "accuracy_low", "accuracy_high", "null_low", "null_high", "low"):
+    for key in ("null_low", "null_high"):
+        share = np.concatenate([np.zeros(0), *(getattr(d, key) for d in diagrams)])
+        columns.add(f"{name}_{key}", smallest_unsigned(np.rint(share * size)))
+    for key in ("confidence", "low"):
         values = np.concatenate([np.zeros(0), *(getattr(d, key) for d in diagrams)])
         columns.add(f"{name}_{key}", np.rint(values * _FULL).astype("uint16"))
     for key in ("value", "stderr", "low", "high"):
@@ -199,6 +200,17 @@ def _add_bins(columns: Columns, name: str, diagrams: Sequence[Reliability]) -> N
     for key in ("mean", "low", "high"):
         of_null = [getattr(d.ece_null, key) for d in diagrams]
         columns.add(f"{name}_ece_null_{key}", printed_alike(of_null))
+
+
+def _add_intervals(columns: Columns, diagrams: Sequence[Reliability]) -> None:
+    """Add the exact interval of each (n, hits) that occurs, sorted: of many bins it is the same."""
+    size = np.concatenate([np.zeros(0, int), *(d.n for d in diagrams)])
+    share = np.concatenate([np.zeros(0), *(d.accuracy for d in diagrams)])
+    key = size * (int(size.max(initial=0)) + 1) + np.rint(share * size).astype(int)
+    first = np.unique(key, return_index=True)[1]
+    for end in ("low", "high"):
+        values = np.concatenate([np.zeros(0), *(getattr(d, f"accuracy_{end}") for d in diagrams)])
+        columns.add(f"interval_{end}", np.rint(values[first] * _FULL).astype("uint16"))
 
 
 def _metric(name: str) -> dict[str, Any]:
@@ -338,7 +350,7 @@ def _comparison(
             for family, base, aligned in pairs.known
         ],
         "changes": changes,
-        "agreement": _records(rank_agreement(frame, seed=options.seed)),
+        "agreement": _records(found.over_tasks),
         "harmed": _records(found.over_families),
     }
 

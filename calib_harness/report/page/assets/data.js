@@ -42,7 +42,6 @@ const entries = doc.entries.model.map((model, i) => ({
   setting: doc.entries.setting[i],
   n: doc.entries.n[i],
   unusable: doc.entries.unusable[i],
-  source: doc.entries.source[i],
 }));
 
 /** Names of models as they are shown: paths lose the folders that tell nothing apart. */
@@ -129,6 +128,21 @@ function startsOf(kind, columns) {
   return diagramStarts[kind];
 }
 
+const intervalKey = (size, hits) => size * 2 ** 26 + hits;
+let intervalPlaces = null;
+
+/** Where the interval of each (n, hits) lies: they come sorted, once each. */
+function intervalsOf(columns) {
+  if (!intervalPlaces) {
+    const keys = ["top", "class"].flatMap((kind) =>
+      Array.from(columns[`${kind}_size`], (size, i) => intervalKey(size, columns[`${kind}_hits`][i])),
+    );
+    const sorted = Float64Array.from(new Set(keys)).sort();
+    intervalPlaces = new Map(Array.from(sorted, (key, place) => [key, place]));
+  }
+  return intervalPlaces;
+}
+
 function sameBinning(one, other) {
   return one[0] === other[0] && one[1] === other[1];
 }
@@ -150,14 +164,16 @@ async function diagramOf(entry, binning, position = null) {
   const bins = [];
   for (let at = starts[diagram]; at < starts[diagram + 1]; at += 1) {
     const size = columns[`${kind}_size`][at];
+    const hits = columns[`${kind}_hits`][at];
+    const known = intervalsOf(columns).get(intervalKey(size, hits));
     bins.push({
       size,
-      accuracy: columns[`${kind}_hits`][at] / size,
+      accuracy: hits / size,
       confidence: share("confidence", at),
-      low: share("accuracy_low", at),
-      high: share("accuracy_high", at),
-      nullLow: share("null_low", at),
-      nullHigh: share("null_high", at),
+      low: columns.interval_low[known] / 65535,
+      high: columns.interval_high[known] / 65535,
+      nullLow: columns[`${kind}_null_low`][at] / size,
+      nullHigh: columns[`${kind}_null_high`][at] / size,
       from: share("low", at),
     });
   }
