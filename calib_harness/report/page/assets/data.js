@@ -73,14 +73,14 @@ function measured(entry, metric) {
 /** Changes from base to aligned, one object per pair × task × method × metric. */
 function allChanges() {
   const c = doc.changes;
-  if (!c.pair) return [];
-  return c.pair.map((pair, i) => ({
-    pair,
-    task: c.task[i],
-    method: c.method[i],
-    nShot: c.n_shot[i],
-    metric: doc.metrics[c.metric[i]].name,
-    n: c.n[i],
+  if (!c.n_shot) return [];
+  return c.n_shot.map((nShot, i) => ({
+    pair: numbers.change_pair[i],
+    task: numbers.change_task[i],
+    method: numbers.change_method[i],
+    nShot,
+    metric: doc.metrics[numbers.change_metric[i]].name,
+    n: numbers.change_n[i],
     rank: c.rank[i],
     harm: c.harm[i],
     base: numbers.change_base_value[i],
@@ -195,7 +195,9 @@ function classStart(i) {
 async function riskOf(entry) {
   const { risk } = await diagrams();
   const width = doc.coverages.length;
-  return Array.from(risk.subarray(entry.i * width, (entry.i + 1) * width), (value) =>
+  const steps = Uint16Array.from(risk.subarray(entry.i * width, (entry.i + 1) * width));
+  for (let i = 1; i < width; i += 1) steps[i] += steps[i - 1];
+  return Array.from(steps, (value) =>
     value === 65535 ? NaN : value / 65534,
   );
 }
