@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
 from scipy import stats
@@ -48,6 +50,7 @@ def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@cache  # large tables ask for the same few counts again and again
 def _exact_interval(k: int, n: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share."""
     if n == 0:

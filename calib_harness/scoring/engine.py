@@ -23,8 +23,10 @@ from calib_harness.scoring.support import cache_layers, forward_arguments
 from calib_harness.scoring.tree import Request, Target
 
 # Positions whose logits are computed together, at least: a product of few rows with the head's
-# matrix takes as long as reading the matrix does.
+# matrix takes as long as reading the matrix does. What is scored can only be cached then, so
+# no more than so many passes wait.
 _FEWEST_POSITIONS = 128
+_MOST_WAITING = 3
 
 # Logits that are normalised at a time: few enough to stay in a CPU's cache, many enough to
 # keep an accelerator busy.
@@ -251,13 +253,15 @@ class _Runner:
         rows = torch.tensor([row for row, _, _ in places], dtype=torch.long)
         columns = torch.tensor([column for _, column, _ in places], dtype=torch.long)
         targets = [*self.waiting_targets, *(targets for _, _, targets in places)]
+        waits = len(targets) < fewest and len(self.waiting) < _MOST_WAITING
         reached: list[torch.Tensor] | None = None
 
         def select(_: nn.Module, hidden: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             nonlocal reached
             states, *others = hidden
-            reached = [*self.waiting, states[rows.to(states.device), columns.to(states.device)]]
-            ready = torch.cat(reached) if len(targets) >= fewest else states[0, :0]
+            own = states[rows.to(states.device), columns.to(states.device)]
+            reached = [*self.waiting, *([own] if places else [])]
+            ready = states[0, :0] if waits or not reached else torch.cat(reached)
             return ready[None], *others
 
         hook = self._head.register_forward_pre_hook(select) if self._head is not None else None
@@ -269,7 +273,7 @@ class _Runner:
                     hook.remove()
             if reached is None:  # a model that does not call its head as a module
                 logits = logits[rows.to(logits.device), columns.to(logits.device)][None]
-            waits = reached is not None and len(targets) < fewest
+                waits = False
             scored = [] if waits else self._score(logits[0], targets)
         self.waiting, self.waiting_targets = (reached or [], targets) if waits else ([], [])
         self.counts.passes += 1

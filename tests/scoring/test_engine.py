@@ -79,7 +79,7 @@ def test_what_waits_for_the_head_survives_running_out_of_memory():
         assert result.token_logprobs == pytest.approx(logprobs, abs=1e-4)
 
 
-def test_the_head_is_run_on_many_positions_at_a_time():
+def test_the_head_is_run_once_for_several_passes_with_few_positions():
     model, requests = make_model("llama"), make_requests()
     rows = []
     hook = model.get_output_embeddings().register_forward_hook(
@@ -88,6 +88,4 @@ def test_the_head_is_run_on_many_positions_at_a_time():
     budget = budget_for(1, requests, MAX_LENGTH)
     list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=EAGER))
     hook.remove()
-    *full, last = [n for n in rows if n]
-    assert min(full) >= 128
-    assert last > 0
+    assert sum(n > 0 for n in rows) < len(rows) / 2
