@@ -26,17 +26,18 @@ def model(make_model, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture
-def own_log_handlers():
-    """Take away afterwards what lm-eval's logging was given: a stream that pytest closes."""
+def own_logging():
+    """Undo afterwards what lm-eval did to logging: its level, a stream that pytest closes."""
     loggers = [logging.getLogger(), logging.getLogger("lm_eval")]
-    before = [list(logger.handlers) for logger in loggers]
+    before = [(list(logger.handlers), logger.level) for logger in loggers]
     yield
-    for logger, handlers in zip(loggers, before, strict=True):
+    for logger, (handlers, level) in zip(loggers, before, strict=True):
         logger.handlers = handlers
+        logger.setLevel(level)
 
 
 @pytest.fixture
-def command(model, monkeypatch, capsys, own_log_handlers):
+def command(model, monkeypatch, capsys, own_logging):
     """Return a function from more arguments of `run` to its exit status, output and errors."""
 
     def call(*arguments):

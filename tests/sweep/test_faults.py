@@ -122,10 +122,11 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end_by_itself(sweep, whole_at_l
 def test_process_that_does_not_end_when_asked_is_killed_at_once_when_told_so(tmp_path, monkeypatch):
     monkeypatch.setattr("calib_harness.sweep.process._GRACE", 3600.0)
     stop = Stop()
-    stubborn = "import signal, time; signal.signal(15, lambda *_: print('asked', flush=True))\n"
+    # Not print: it may not be entered again by the handler that interrupts it.
+    stubborn = "import os, signal, time; signal.signal(15, lambda *_: os.write(1, b'asked\\n'))\n"
     read, write = os.pipe()
     ended = run_process(
-        [sys.executable, "-c", stubborn + "print('ready', flush=True); time.sleep(3600)"],
+        [sys.executable, "-c", stubborn + "os.write(1, b'ready\\n'); time.sleep(3600)"],
         log=OutputLog(tmp_path / "log", str, lambda line: stop.ask(at_once=line == "asked")),
         environment=os.environ,
         working_dir=tmp_path,
