@@ -29,7 +29,7 @@ HALF_TOLERANCE_IN_EPSILONS = 128
 
 # The check may cost this share of the run, but is never left out.
 _SHARE = 0.02
-_FEWEST, _MOST = 2, 16
+_FEWEST, _MOST = 1, 16
 
 
 def choose_sample(candidates: Sequence[Encoded], planned: int) -> list[Encoded]:

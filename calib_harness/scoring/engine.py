@@ -23,10 +23,8 @@ from calib_harness.scoring.support import cache_layers, forward_arguments
 from calib_harness.scoring.tree import Request, Target
 
 # Positions whose logits are computed together, at least: a product of few rows with the head's
-# matrix takes as long as reading the matrix does. What is scored can only be cached then, so
-# no more than so many passes wait.
+# matrix takes as long as reading the matrix does.
 _FEWEST_POSITIONS = 128
-_MOST_WAITING = 3
 
 # Logits that are normalised at a time: few enough to stay in a CPU's cache, many enough to
 # keep an accelerator busy.
@@ -140,7 +138,15 @@ def score(
     counts = Counts() if counts is None else counts
     counts.planned += plan.n_tokens
     counts.bound += plan.bound
-    runner = _Runner(model, device, softmax_dtype or torch.float32, pad_token_id, context, counts)
+    runner = _Runner(
+        model,
+        device,
+        softmax_dtype or torch.float32,
+        pad_token_id,
+        context,
+        counts,
+        most_waiting=budget.tokens,
+    )
     collected = _Collector(requests)
 
     def free_memory(smaller: Budget, slots_in_use: int) -> None:
@@ -190,7 +196,8 @@ class _Runner:
     """Runs passes through the model.
 
     A pass with few scored positions leaves their hidden states to a later one, so that the
-    head's large matrix is used on many at a time.
+    head's large matrix is used on many at a time; but no longer than for `most_waiting` tokens,
+    since only what is scored can be cached.
     """
 
     model: PreTrainedModel
@@ -199,9 +206,11 @@ class _Runner:
     pad_token_id: int
     context: Callable[[], AbstractContextManager[Any]]
     counts: Counts
+    most_waiting: int
     store: TokenStore = field(default_factory=TokenStore)
     waiting: list[torch.Tensor] = field(default_factory=list)
     waiting_targets: list[list[Target]] = field(default_factory=list)
+    waiting_tokens: int = 0
 
     def __post_init__(self) -> None:
         self._arguments = forward_arguments(self.model)
@@ -253,7 +262,8 @@ class _Runner:
         rows = torch.tensor([row for row, _, _ in places], dtype=torch.long)
         columns = torch.tensor([column for _, column, _ in places], dtype=torch.long)
         targets = [*self.waiting_targets, *(targets for _, _, targets in places)]
-        waits = len(targets) < fewest and len(self.waiting) < _MOST_WAITING
+        tokens = self.waiting_tokens + inputs.numel()
+        waits = len(targets) < fewest and tokens <= self.most_waiting
         reached: list[torch.Tensor] | None = None
 
         def select(_: nn.Module, hidden: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
@@ -276,6 +286,7 @@ class _Runner:
                 waits = False
             scored = [] if waits else self._score(logits[0], targets)
         self.waiting, self.waiting_targets = (reached or [], targets) if waits else ([], [])
+        self.waiting_tokens = tokens if waits and targets else 0
         self.counts.passes += 1
         self.counts.forwarded += inputs.numel()
         return scored
