@@ -158,10 +158,11 @@ def mean_pairwise_tau(rank_matrix: npt.ArrayLike) -> float:
     above, below = np.triu_indices(ranks.shape[1], k=1)
     order = np.sign(ranks[:, above] - ranks[:, below])  # 0 for ties
     agreements = order @ order.T  # concordant minus discordant; untied on the diagonal
-    untied = np.sqrt(np.diag(agreements))
+    untied = np.diag(agreements)
     one, other = np.triu_indices(len(ranks), k=1)
     with np.errstate(invalid="ignore"):
-        return float(np.mean((agreements / np.outer(untied, untied))[one, other]))
+        # The root of the product, not the product of roots: full agreement is exactly 1.
+        return float(np.mean((agreements / np.sqrt(np.outer(untied, untied)))[one, other]))
 
 
 def _rankings(rank_matrix: npt.ArrayLike) -> FloatArray:

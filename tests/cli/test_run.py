@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import re
 
@@ -26,18 +25,7 @@ def model(make_model, tokenizer, tmp_path_factory):
 
 
 @pytest.fixture
-def own_logging():
-    """Undo afterwards what lm-eval did to logging: its level, a stream that pytest closes."""
-    loggers = [logging.getLogger(), logging.getLogger("lm_eval")]
-    before = [(list(logger.handlers), logger.level) for logger in loggers]
-    yield
-    for logger, (handlers, level) in zip(loggers, before, strict=True):
-        logger.handlers = handlers
-        logger.setLevel(level)
-
-
-@pytest.fixture
-def command(model, monkeypatch, capsys, own_logging):
+def command(model, monkeypatch, capsys):
     """Return a function from more arguments of `run` to its exit status, output and errors."""
 
     def call(*arguments):
