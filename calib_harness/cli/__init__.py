@@ -12,7 +12,10 @@ from calib_harness.errors import UserError
 
 app = typer.Typer(
     name="calib-harness",
-    help="Calibration of language models on multiple choice, with lm-evaluation-harness.",
+    help="""Calibration of language models on multiple choice, with lm-evaluation-harness.
+
+    Examples: calib-harness demo, or calib-harness COMMAND --help for each command's own.
+    """,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,

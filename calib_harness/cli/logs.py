@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from calib_harness.comparison import ChainComparison, Comparison
+    from calib_harness.predictions.load import CacheLike
 
 _TABLES = ("changes", "over_families", "over_tasks", "decomposition", "values", "trends")
 
 Logs = Annotated[
     list[str],
-    typer.Argument(help="Sample logs: files, folders of runs, or URLs (hf://, s3://, https://)."),
+    typer.Argument(help="Sample logs: files, folders, URLs (hf://, …)."),
 ]
 Metrics = Annotated[
     str | None, typer.Option("--metrics", help="Comma-separated names, e.g. ece,sce,auroc.")
@@ -36,13 +37,23 @@ Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass or 
 Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
 AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
 Form = Annotated[
-    Format | None, typer.Option("--format", help="By default the one of --output, or table.")
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="<name>",
+        help="table, csv, json, markdown or latex (default: as --output ends, or table).",
+    ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of printing.")]
 Cache = Annotated[
     Path | None, typer.Option("--cache", help="Folder for read logs (default: user's cache).")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no copy of read logs.")]
+
+
+def cache_of(cache: Path | None, no_cache: bool) -> CacheLike:
+    """Return what the loaders take for --cache and --no-cache: a folder, none, the user's own."""
+    return False if no_cache else cache
 
 
 def metrics(
@@ -69,17 +80,13 @@ def metrics(
 ) -> None:
     """Table of every run, task and method with standard errors, from sample logs.
 
-    Beside each ECE stands ece_null: what a perfectly calibrated model with these confidences
-    would show. CSV and JSON also hold the ends of the 95 % intervals.
+    Beside each ECE stands ece_null: what a perfectly calibrated model with these
+    confidences would show. CSV and JSON also hold the 95 % intervals.
 
     For example:
 
-      calib-harness metrics out/
-
-      calib-harness metrics out/ --metrics acc,ece,sce --n-bins 10 --output table.csv
-
+      calib-harness metrics out/ --metrics acc,ece,sce --output table.csv
       calib-harness metrics out/ --methods choice --recalibrate
-
       calib-harness metrics hf://datasets/org/details --tasks arc_challenge
     """
     show_log()
@@ -94,7 +101,7 @@ def metrics(
             methods=split(methods),
             tasks=split(tasks),
             all_runs=all_runs,
-            cache=False if no_cache else cache,
+            cache=cache_of(cache, no_cache),
         ),
         metrics=split(metrics) or DEFAULT_METRICS,
         n_bins=n_bins,
@@ -120,7 +127,7 @@ def compare(
     base: Annotated[str | None, typer.Option(help="Base model of a single pair.")] = None,
     aligned: Annotated[str | None, typer.Option(help="Aligned model of it.")] = None,
     chain: Annotated[
-        Path | None, typer.Option(help="CSV: family, model, and stage or step (and revision).")
+        Path | None, typer.Option(help="CSV: family, model, stage or step, revision.")
     ] = None,
     metrics: Metrics = None,
     methods: Methods = None,
@@ -131,9 +138,7 @@ def compare(
         int | None, typer.Option(help="Paired resamples (default: enough for Holm).")
     ] = None,
     seed: Seed = 0,
-    table: Annotated[
-        str | None, typer.Option(help="Only this one: changes, over_families, over_tasks, ...")
-    ] = None,
+    table: Annotated[str | None, typer.Option(help="One only: changes, over_families, ...")] = None,
     form: Form = None,
     output: Output = None,
     cache: Cache = None,
@@ -141,15 +146,13 @@ def compare(
 ) -> None:
     """Aligned against base models (or stages of a chain) on the same questions.
 
-    Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected over the whole
-    table: compare fewer metrics, tasks or methods if only they matter.
+    Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected
+    over the whole table: compare only what matters.
 
     For example:
 
       calib-harness compare out/ --base org/model --aligned org/model-chat
-
-      calib-harness compare out/ --pairs pairs.csv --metrics ece,sce --methods choice
-
+      calib-harness compare out/ --pairs pairs.csv --metrics ece,sce
       calib-harness compare out/ --chain stages.csv --output changes.csv
     """
     show_log()
@@ -168,7 +171,7 @@ def compare(
         logs,
         methods=split(methods),
         tasks=split(tasks),
-        cache=False if no_cache else cache,
+        cache=cache_of(cache, no_cache),
     )
     options: dict[str, Any] = {
         "metrics": split(metrics) or DEFAULT_METRICS,

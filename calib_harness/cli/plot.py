@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from calib_harness.cli.logs import Binning, Cache, Logs, NBins, NoCache, Seed, show_log, split
+from calib_harness.cli.logs import (
+    Binning,
+    Cache,
+    Logs,
+    NBins,
+    NoCache,
+    Seed,
+    cache_of,
+    show_log,
+    split,
+)
 from calib_harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -16,7 +29,14 @@ if TYPE_CHECKING:
 
     from calib_harness.predictions import Predictions
 
-app = typer.Typer(name="plot", help="Figures for papers: PDF, SVG or PNG.", no_args_is_help=True)
+app = typer.Typer(
+    name="plot",
+    help="""Figures for papers: PDF, SVG or PNG.
+
+    Example: calib-harness plot ranks out/ --metric ece -o ranks.pdf
+    """,
+    no_args_is_help=True,
+)
 
 _MOST_PANELS = 40
 _NARROWEST, _WIDEST = 2.5, 40  # inches
@@ -36,11 +56,58 @@ Pairs = Annotated[
 Metric = Annotated[str, typer.Option("--metric", help="E.g. ece.")]
 Width = Annotated[
     float | None,
-    typer.Option("--width", help="Inches, e.g. 3.3 for one column (default: by what is drawn)."),
+    typer.Option("--width", help="Inches, e.g. 3.3 (default: by what is drawn)."),
 ]
 Resamples = Annotated[
-    int, typer.Option("--resamples", help="Bootstrap resamples; 0: no intervals of the metric.")
+    int, typer.Option("--resamples", help="Bootstrap resamples; 0: no intervals.")
 ]
+
+
+@dataclass(frozen=True)
+class _Panels:
+    """What `reliability` and `risk-coverage` draw: runs, and which of them share a panel."""
+
+    logs: Logs
+    task: Task = None
+    method: Method = None
+    model: Model = None
+    base: Base = None
+    aligned: Aligned = None
+    pairs: Pairs = None
+    cache: Cache = None
+    no_cache: NoCache = False
+
+    def read(self) -> list[tuple[Predictions, ...]]:
+        """Return the runs of each panel."""
+        from calib_harness.report.selection import of_one_kind, panels, read_runs
+
+        if (self.base is None) != (self.aligned is None):
+            raise UserError(
+                "give both --base MODEL and --aligned MODEL, or name models by --model."
+            )
+        if sum(chosen is not None for chosen in (self.model, self.base, self.pairs)) > 1:
+            raise UserError("give only one of --model, --base with --aligned, and --pairs.")
+        pair = [self.base, self.aligned] if self.base and self.aligned else None
+        cache = cache_of(self.cache, self.no_cache)
+        runs = read_runs(self.logs, task=self.task, method=self.method, cache=cache)
+        return panels(of_one_kind(runs), models=pair or split(self.model), pairs=self.pairs)
+
+
+def _takes_panels(command: Callable[..., None]) -> Callable[..., None]:
+    """Show Typer a command's parameter `chosen: _Panels` as one option per field."""
+    fields = inspect.signature(_Panels, eval_str=True).parameters
+    own = inspect.signature(command, eval_str=True).parameters
+
+    @wraps(command)
+    def called(**options: Any) -> None:
+        chosen = _Panels(**{name: options.pop(name) for name in fields})
+        command(chosen, **options)
+
+    parameters = [*fields.values(), *(own[name] for name in own if name != "chosen")]
+    keyword_only = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    called.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
+    called.__annotations__ = {p.name: p.annotation for p in parameters}
+    return called
 
 
 class _Figure(Protocol):
@@ -55,15 +122,10 @@ class _Display(_Figure, Protocol):
 
 
 @app.command()
+@_takes_panels
 def reliability(
-    logs: Logs,
+    chosen: _Panels,
     output: Output,
-    task: Task = None,
-    method: Method = None,
-    model: Model = None,
-    base: Base = None,
-    aligned: Aligned = None,
-    pairs: Pairs = None,
     classwise: Annotated[
         bool, typer.Option("--classwise", help="One panel per choice position, as SCE bins.")
     ] = False,
@@ -72,8 +134,6 @@ def reliability(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     width: Width = None,
-    cache: Cache = None,
-    no_cache: NoCache = False,
 ) -> None:
     """Accuracy against confidence, bin by bin, beside what a calibrated model would show.
 
@@ -86,7 +146,7 @@ def reliability(
     from calib_harness.summary import SummaryOptions
 
     SummaryOptions(n_bins=n_bins, binning=binning, n_resamples=resamples)  # checks them
-    groups = _groups(logs, task, method, model, base, aligned, pairs, cache, no_cache)
+    groups = chosen.read()
     options: dict[str, Any] = {
         "n_bins": n_bins,
         "binning": binning,
@@ -110,20 +170,13 @@ def reliability(
 
 
 @app.command()
+@_takes_panels
 def risk_coverage(
-    logs: Logs,
+    chosen: _Panels,
     output: Output,
-    task: Task = None,
-    method: Method = None,
-    model: Model = None,
-    base: Base = None,
-    aligned: Aligned = None,
-    pairs: Pairs = None,
     resamples: Resamples = 1000,
     seed: Seed = 0,
     width: Width = None,
-    cache: Cache = None,
-    no_cache: NoCache = False,
 ) -> None:
     """Error rate among the most confident answers, with AURC.
 
@@ -134,7 +187,7 @@ def risk_coverage(
     from calib_harness.summary import SummaryOptions
 
     SummaryOptions(n_resamples=resamples)  # checks it
-    groups = _groups(logs, task, method, model, base, aligned, pairs, cache, no_cache)
+    groups = chosen.read()
     displays = [
         RiskCoverageDisplay.from_predictions(*runs, n_resamples=resamples, seed=seed)
         for runs in groups
@@ -173,7 +226,7 @@ def forest(
 
     if pairs is None and (base is None or aligned is None):
         raise UserError("plot forest needs --pairs FILE, or both --base MODEL and --aligned MODEL.")
-    runs = read_runs(logs, task=task, method=method, cache=False if no_cache else cache)
+    runs = read_runs(logs, task=task, method=method, cache=cache_of(cache, no_cache))
     result = compare(
         of_one_kind(runs),
         pairs,
@@ -214,7 +267,7 @@ def ranks(
     from calib_harness.report.selection import of_one_kind, read_runs
     from calib_harness.summary import metrics_frame
 
-    runs = read_runs(logs, method=method, cache=False if no_cache else cache)
+    runs = read_runs(logs, method=method, cache=cache_of(cache, no_cache))
     runs = of_one_kind(runs, single_task=False)
     binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
     if pairs is not None:
@@ -243,29 +296,6 @@ def _start(output: Path, width: float | None, metric: str = "ece") -> None:
         raise UserError(f"--width must be {_NARROWEST} to {_WIDEST} inches; got {width}.")
     only_value(METRICS, "metric", metric)
     import_matplotlib()
-
-
-def _groups(
-    logs: list[str],
-    task: str | None,
-    method: str | None,
-    model: str | None,
-    base: str | None,
-    aligned: str | None,
-    pairs: Path | None,
-    cache: Path | None,
-    no_cache: bool,
-) -> list[tuple[Predictions, ...]]:
-    """Return the runs of each panel."""
-    from calib_harness.report.selection import of_one_kind, panels, read_runs
-
-    if (base is None) != (aligned is None):
-        raise UserError("give both --base MODEL and --aligned MODEL, or name models by --model.")
-    if sum(chosen is not None for chosen in (model, base, pairs)) > 1:
-        raise UserError("give only one of --model, --base with --aligned, and --pairs.")
-    names = [base, aligned] if base and aligned else split(model)
-    runs = read_runs(logs, task=task, method=method, cache=False if no_cache else cache)
-    return panels(of_one_kind(runs), models=names, pairs=pairs)
 
 
 def _draw_grid(displays: Sequence[_Display], output: Path, width: float | None) -> None:

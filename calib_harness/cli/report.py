@@ -22,6 +22,7 @@ from calib_harness.cli.logs import (
     NoCache,
     Seed,
     Tasks,
+    cache_of,
     show_log,
     split,
 )
@@ -36,7 +37,7 @@ def report(
         Path | None, typer.Option(help="CSV with columns family, base, aligned.")
     ] = None,
     chain: Annotated[
-        Path | None, typer.Option(help="CSV: family, model, and stage or step (and revision).")
+        Path | None, typer.Option(help="CSV: family, model, stage or step, revision.")
     ] = None,
     metrics: Metrics = None,
     methods: Methods = None,
@@ -77,7 +78,7 @@ def report(
         n_resamples=resamples,
         seed=seed,
         all_runs=all_runs,
-        cache=False if no_cache else cache,
+        cache=cache_of(cache, no_cache),
         n_jobs=jobs or os.cpu_count() or 1,
         title=title,
         command=shlex.join(["calib-harness", *sys.argv[1:]]),

@@ -10,7 +10,10 @@ import typer
 
 app = typer.Typer(
     name="sweep",
-    help="Evaluate many models with one command; nothing that was scored is lost.",
+    help="""Evaluate many models with one command; nothing that was scored is lost.
+
+    Example: calib-harness sweep run examples/sweeps/toy_world.yaml --dry-run
+    """,
     no_args_is_help=True,
     rich_markup_mode="rich",
 )

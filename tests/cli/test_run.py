@@ -8,6 +8,7 @@ import re
 
 import numpy as np
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import calib_harness
@@ -110,11 +111,20 @@ def test_an_unknown_task_is_one_sentence_that_names_the_nearest(command):
     assert "arc_easy_calib" in errors
 
 
-@pytest.mark.parametrize("name", ["run", "tasks", "demo"])
-def test_help_fits_a_screen_and_shows_an_example(name):
-    output = CliRunner().invoke(app, [name, "--help"], terminal_width=80).output
-    assert len(output.splitlines()) <= 24
-    assert "Example" in output
+def command_names(group, prefix=""):
+    """Names of a group of commands and of everything below it."""
+    yield prefix.strip()
+    for name, below in getattr(group, "commands", {}).items():
+        yield from command_names(below, f"{prefix} {name}")
+
+
+def test_help_of_every_command_fits_a_screen_and_shows_an_example():
+    names = list(command_names(typer.main.get_command(app)))
+    assert {"", "run", "tasks", "demo", "sweep status", "plot ranks"} <= set(names)
+    for name in names:
+        output = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=80).output
+        assert len(output.splitlines()) <= (24 if name in ("run", "tasks", "demo") else 40), name
+        assert "xample" in output, name
 
 
 def test_tasks_lists_every_packaged_task_or_prints_the_folder():
