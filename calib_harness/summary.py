@@ -13,7 +13,8 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calib_harness.core.binning import BINNINGS
-from calib_harness.core.inference import Draws, bootstrap_draws, calibrated_null
+from calib_harness.core.draws import Draws
+from calib_harness.core.inference import bootstrap_draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.core.recalibration import (
     apply_temperature,

@@ -28,7 +28,8 @@ from calib_harness.comparison.results import (
     Comparison,
 )
 from calib_harness.comparison.share import share_harmed
-from calib_harness.core.inference import Draws, holm, min_ranks
+from calib_harness.core.draws import Draws
+from calib_harness.core.inference import holm, min_ranks
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 from calib_harness.summary import SummaryOptions

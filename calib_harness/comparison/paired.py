@@ -9,12 +9,8 @@ from typing import Any
 import numpy as np
 
 from calib_harness.comparison.questions import SharedQuestions
-from calib_harness.core.inference import (
-    Draws,
-    calibrated_null,
-    changes_between,
-    paired_bootstrap,
-)
+from calib_harness.core.draws import Draws, changes_between
+from calib_harness.core.inference import calibrated_null, paired_bootstrap
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.summary import SummaryOptions

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from calib_harness.core.inference import Draws
+from calib_harness.core.draws import Draws
 from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Bools, Floats, Predictions
 from calib_harness.report.reliability import Reliability, reliability_of_pairs

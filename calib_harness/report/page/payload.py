@@ -14,7 +14,8 @@ from calib_harness.comparison import compare
 from calib_harness.comparison.paired import enough_resamples
 from calib_harness.comparison.pairs import Models
 from calib_harness.comparison.results import is_harmed
-from calib_harness.core.inference import Draws, calibrated_null
+from calib_harness.core.draws import Draws
+from calib_harness.core.inference import calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.predictions.table import Predictions
 from calib_harness.report.page.columns import Columns, printed_alike, smallest_unsigned
