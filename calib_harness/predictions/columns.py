@@ -92,7 +92,7 @@ class Columns:
         self._seen[key] = entry.filter
         if entry.filter in _PLAIN_FILTERS and gold >= 0 and isinstance(entry.acc, (int, float)):
             self._logged_acc.append((len(self.gold), float(entry.acc)))
-        self.doc_id.append(entry.doc_id if isinstance(entry.doc_id, int) else -1)
+        self.doc_id.append(_number_of(entry.doc_id))
         self.doc_hash.append(doc_hash)
         self.gold.append(gold)
         self._add_choices(choices, texts)
@@ -145,6 +145,11 @@ class Columns:
         top = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
         hit = top == np.asarray(self.gold)[rows]
         return int((readable & (hit != (acc == 1.0))).sum())
+
+
+def _number_of(doc_id: Any) -> int:
+    """Return lm-eval's number of a question; -1 if it is none that an array can hold."""
+    return doc_id if isinstance(doc_id, int) and abs(doc_id) < 2**63 else -1
 
 
 def pack(flat: Floats, n_choices: Ints) -> Floats:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
+import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping
@@ -26,6 +28,7 @@ _VERSION_KEYS = (
     *("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated"),
     *("blob_id", "lfs", "sha256", "md5Hash", "content_hash"),
 )
+_CHECK_URL = "check the URL, the network and your access"
 HOW_TO_LOG = "run lm_eval with --log_samples and --output_path, and give that folder"
 
 
@@ -126,7 +129,7 @@ def find_files(
         If nothing is there, or no sample log is.
     """
     places = [logs] if isinstance(logs, (str, Path)) else list(logs)
-    if not places:
+    if not places or "" in places:
         raise UserError("LOGS is empty: give at least one file, folder or URL of sample logs.")
     samples: dict[str, File] = {}
     results: dict[str, File] = {}
@@ -159,16 +162,16 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
     try:
         if _DATA_SUFFIX.search(root):
             return _single(fs, root)
-        infos = fs.find(root, detail=True)
+        infos = _list_local(fs, root) if _is_local(fs) else fs.find(root, detail=True)
         if not infos and not fs.exists(root):
             raise FileNotFoundError(root)
     except FileNotFoundError:
-        raise UserError(f"LOGS {place} does not exist: give a file, folder or URL.") from None
+        raise UserError(f"LOGS {place} {_advice_on_absent(fs)}.") from None
     except Exception as error:
         # What a remote file system raises is its own: httpx's errors, botocore's, ...
         if _is_local(fs) and not isinstance(error, (OSError, ValueError)):
             raise
-        advice = "check the path" if _is_local(fs) else "check the URL, the network and your access"
+        advice = "check the path and your permissions" if _is_local(fs) else _CHECK_URL
         raise UserError(f"LOGS {place} cannot be listed ({describe(error)}); {advice}.") from error
     files = []
     for path, info in sorted(infos.items()):
@@ -176,6 +179,26 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
         if _DATA_SUFFIX.search(path) and not hidden and posixpath.basename(path) not in _NO_LOGS:
             files.append(File(fs, path, _version(fs, path, info)))
     return files
+
+
+def _list_local(fs: Any, root: str) -> dict[str, Any]:
+    """List the files under a folder; name the folders that may not be entered."""
+    infos = fs.find(root, detail=True, withdirs=True)
+    files = {}
+    for path, info in infos.items():
+        if info["type"] != "directory":
+            files[path] = info
+        elif not os.access(path, os.R_OK | os.X_OK):
+            if path == root:
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+            logger.warning("%s was skipped: you may not read this folder", path)
+    return files
+
+
+def _advice_on_absent(fs: Any) -> str:
+    if _is_local(fs):
+        return "does not exist: give a file, folder or URL"
+    return f"does not exist or cannot be reached: {_CHECK_URL}"
 
 
 def _open_file_system(place: str, options: dict[str, Any]) -> tuple[Any, str]:
@@ -230,7 +253,9 @@ def _is_local(fs: Any) -> bool:
 
 
 def describe(error: Exception) -> str:
-    """Text of an error, headed by its kind where that is needed to understand it."""
+    """Text of an error, headed by its kind where that is needed; the file is named elsewhere."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return error.strerror
     kind, text = type(error).__name__, str(error).strip().split("\n")[0]
     return text if isinstance(error, OSError) and text else f"{kind}: {text}".rstrip(": ")
 

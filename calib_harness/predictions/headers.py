@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from calib_harness.predictions.files import DATE, HOW_TO_LOG, File
+from calib_harness.predictions.files import DATE, HOW_TO_LOG, File, describe
 from calib_harness.predictions.results_file import ResultsInfo, parse_results
 from calib_harness.predictions.table import Header
 
@@ -81,7 +81,7 @@ class _ResultsBook:
         self._files = files
 
     def of(self, sample: File) -> tuple[ResultsInfo, str | None]:
-        """Results of the run that wrote `sample`: same folder, same date, else the only one."""
+        """Results of the run that wrote `sample`: same folder, same date or none in the name."""
         same_date = self._by_folder.get((sample.folder, sample.date), [])
         undated = self._by_folder.get((sample.folder, ""), [])
         for file in sorted((*same_date, *undated), key=lambda f: not f.name.startswith("results")):
@@ -97,7 +97,13 @@ class _ResultsBook:
             except (OSError, EOFError, ValueError, RecursionError) as error:
                 self._read[file.url] = None
                 if file.name.startswith("results"):
-                    logger.warning("%s was skipped: %s", file.url, error)
+                    why = describe(error) if isinstance(error, OSError) else error
+                    logger.warning(
+                        "%s was skipped: %s; what was run is told by the names of folder and "
+                        "files alone",
+                        file.url,
+                        why,
+                    )
         return self._read[file.url]
 
     def report_unused(self) -> None:

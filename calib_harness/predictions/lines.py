@@ -65,11 +65,21 @@ _ARGUMENTS = msgspec.json.Decoder(dict[str, _Argument] | list[tuple[msgspec.Raw,
 _PAIRS = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw]]], strict=False)
 _TRIPLES = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw, list[float]]]], strict=False)
 _NO_CONTINUATION = "requests have no continuation"
+_MOST_DIGITS = 100  # of an index; longer numbers are a choice's text, or nothing
 _DECIMAL = re.compile(r"[+-]?\d+(\.0*)?")
 
 
 def decode_entry(data: bytes) -> Entry:
-    """Decode one JSON object; raise :class:`EntryError` if it is none."""
+    """Decode one JSON object; raise :class:`EntryError` if it is none, or its keys are no keys."""
+    entry = _decode(data)
+    for name in ("doc_id", "filter"):
+        value = getattr(entry, name)
+        if not isinstance(value, (str, int, float, type(None))):
+            raise EntryError(f"its {name} is a JSON {type(value).__name__}, not a number or text")
+    return entry
+
+
+def _decode(data: bytes) -> Entry:
     try:
         return _ENTRY.decode(data)
     except msgspec.DecodeError:
@@ -111,10 +121,14 @@ def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
 
 
 def document_hash(data: bytes) -> str:
-    """Hash an entry's document as lm-eval does, for early logs that lack ``doc_hash``."""
-    document = _loads(data).get("doc")
+    """Hash an entry's document as lm-eval does, for early logs that lack ``doc_hash``.
+
+    Where the document was taken out of the log, its requests say which question it is.
+    """
+    raw = _loads(data)
+    document = raw.get("arguments") if raw.get("doc") is None else raw["doc"]
     text = json.dumps(document, indent=2, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def gold_index(target: Any, texts: Sequence[str]) -> int:
@@ -132,10 +146,10 @@ def gold_index(target: Any, texts: Sequence[str]) -> int:
     (-1, -1, -1)
     """
     if isinstance(target, str):
-        if target.isdecimal():  # by far the most common
+        if target.isdecimal() and len(target) <= _MOST_DIGITS:  # by far the most common
             return int(target) if int(target) < len(texts) else -1
         stripped = target.strip()
-        if _DECIMAL.fullmatch(stripped):
+        if _DECIMAL.fullmatch(stripped) and len(stripped) <= _MOST_DIGITS:
             target = int(float(stripped))
         elif target in texts:
             return texts.index(target)
@@ -156,7 +170,7 @@ def gold_index(target: Any, texts: Sequence[str]) -> int:
 def _literal(text: str) -> Any:
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested deeply
         return None
 
 

@@ -246,7 +246,8 @@ class LogReader:
             return self._unusable(f"{log.file.url} cannot be read ({describe(error)})")
         _report(contents, log)
         if not contents.predictions:
-            return self._unusable(f"{log.file.url} holds no usable question")
+            what = "holds no usable question" if contents.problems else "is empty"
+            return self._unusable(f"{log.file.url} {what}")
         return contents
 
     def _unusable(self, sentence: str) -> str:

@@ -55,7 +55,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[bytes | str]:
         try:
             block = read(_BLOCK)
         except (EOFError, zlib.error, OSError) as error:
-            yield f"the file cannot be read further ({error})"
+            yield f"the file cannot be read further ({error}); copy it again to have all questions"
             return
         if not block:
             return
@@ -66,8 +66,7 @@ def _lines(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
     number, rest = 0, first
     for block in blocks:
         if isinstance(block, str):
-            yield from _cut(rest, number)
-            yield Record(f"after line {number + rest.count(bytes([10])) + 1}", b"", block)
+            yield from _end(rest, number, damage=block)
             return
         complete, newline, tail = block.rpartition(b"\n")
         if not newline:
@@ -76,14 +75,19 @@ def _lines(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
         chunk, rest = rest + complete, tail
         yield from _cut(chunk, number)
         number += chunk.count(b"\n") + 1
-    complete, newline, tail = rest.rpartition(b"\n")
-    if not tail.strip() or tail.rstrip().endswith(b"}"):
-        yield from _cut(rest, number)
-        return
-    if newline:
-        yield from _cut(complete, number)
-        number += complete.count(b"\n") + 1
-    yield Record(f"line {number + 1}", b"", _BROKEN_OFF)
+    yield from _end(rest, number)
+
+
+def _end(rest: bytes, number: int, damage: str = "") -> Iterator[Record]:
+    """Cut what follows line `number`; its last line may break off, or the file be damaged there."""
+    last = rest.rpartition(b"\n")[2]
+    whole = not last.strip() or last.rstrip().endswith(b"}")
+    yield from _cut(rest if whole else rest.removesuffix(last), number)
+    place = number + rest.count(b"\n") + 1
+    if damage:
+        yield Record(f"the rest {'after' if whole else 'from'} line {place}", b"", damage)
+    elif not whole:
+        yield Record(f"line {place}", b"", _BROKEN_OFF)
 
 
 def _cut(chunk: bytes, number: int) -> Iterator[Record]:
@@ -117,7 +121,7 @@ def _array(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
             count += 1
             yield record
     if damage:
-        yield Record(f"after entry {count}", b"", damage)
+        yield Record(f"the rest after entry {count}", b"", damage)
 
 
 def _salvage(data: bytes) -> Iterator[Record]:

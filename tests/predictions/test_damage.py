@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -90,8 +91,89 @@ def test_truncated_gzip_keeps_what_can_be_unpacked(
     entries = [entry(i, [-1.0 - i / 7, -2.0 - i / 3], 0) for i in range(400)]
     packed = gzip.compress(recent(entries).encode())
     (tmp_path / "samples_toy.jsonl.gz").write_bytes(packed[: len(packed) * 3 // 4])
-    assert 100 < len(load(tmp_path)[0]) < 400
-    assert "the file cannot be read further" in caplog.text
+    (run,) = load(tmp_path)
+    assert 100 < len(run) < 400
+    # The line that breaks off there is part of the rest, not a second problem.
+    (record,) = caplog.records
+    assert (
+        f"the rest from line {len(run) + 1} was skipped: the file cannot be read further"
+        in record.getMessage()
+    )
+    assert record.getMessage().endswith("copy it again to have all questions")
+
+
+def test_unreadable_folder_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Listed by hand: the super-user, who may run the tests, can enter every folder.
+    write_run(tmp_path, ENTRIES, model="org/open")
+    closed = write_run(tmp_path, ENTRIES, model="org/closed").parent
+    may_enter = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: may_enter(path, mode) and str(path) != str(closed)
+    )
+    load(tmp_path)
+    assert f"{closed} was skipped: you may not read this folder" in caplog.text
+    with pytest.raises(UserError, match=r"cannot be listed \(Permission denied\); check the path"):
+        load(closed)
+
+
+def test_folder_named_like_a_log_is_no_log(tmp_path: Path) -> None:
+    write_run(tmp_path, ENTRIES)
+    (tmp_path / "samples_old.jsonl").mkdir()
+    assert len(load(tmp_path)) == 1
+
+
+def test_empty_log_is_called_empty(tmp_path: Path) -> None:
+    log = write_run(tmp_path, ENTRIES)
+    log.write_bytes(b"")
+    with pytest.raises(UserError, match=r"none of 1 log\(s\) can be used: .*jsonl is empty"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"doc_id": [1]}, "its doc_id is a JSON list, not a number or text"),
+        ({"filter": ["none"]}, "its filter is a JSON list, not a number or text"),
+    ],
+)
+def test_entry_with_a_list_for_a_key_is_named_and_skipped(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, change: dict, reason: str
+) -> None:
+    write_run(tmp_path, [*ENTRIES, entry(3, [-1.0, -2.0], 0) | change])
+    assert load(tmp_path)[0].doc_id.tolist() == [0, 1, 2]
+    assert f"line 4 was skipped: {reason}" in caplog.text
+
+
+@pytest.mark.parametrize("target", ["1" * 5000, " " + "1" * 5000, "[" * 20_000, "-" * 3 + "["])
+def test_target_of_thousands_of_signs_is_no_gold(tmp_path: Path, target: str) -> None:
+    write_run(tmp_path, [*ENTRIES, entry(3, [-1.0, -2.0], target)])
+    assert load(tmp_path)[0].gold.tolist() == [0, 2, 1, -1]
+
+
+def test_number_that_no_array_holds_is_no_number(tmp_path: Path) -> None:
+    write_run(tmp_path, [*ENTRIES, entry(2**80, [-1.0, -2.0], 0)])
+    assert load(tmp_path)[0].doc_id.tolist() == [0, 1, 2, -1]
+
+
+def test_early_document_with_half_a_surrogate_pair_is_hashed(tmp_path: Path) -> None:
+    odd = entry(3, [-1.0, -2.0], 0)
+    odd["doc"] = {"question": "\ud800"}
+    (tmp_path / "samples_toy.json").write_text(early([*ENTRIES, odd]).replace("\ud800", r"\ud800"))
+    assert len(load(tmp_path)[0]) == 4
+
+
+def test_log_without_documents_joins_by_its_requests(tmp_path: Path) -> None:
+    # All hashes were that of a missing document: runs on other questions were joined by place.
+    for model, numbers in (("m", (0, 1)), ("m-chat", (1, 2))):
+        entries = [entry(i, [-1.0, -2.0], 0) for i in numbers]
+        for each in entries:
+            del each["doc"], each["doc_hash"]
+        write_run(tmp_path, entries, model=model)
+    one, other = load(tmp_path)
+    assert one.doc_hash[1] == other.doc_hash[0]
+    assert len({*one.doc_hash, *other.doc_hash}) == 3
 
 
 def test_many_bad_lines_are_counted_not_listed(
@@ -169,8 +251,9 @@ def test_nothing_there(tmp_path: Path) -> None:
         load(tmp_path / "nowhere")
     with pytest.raises(UserError, match="does not exist"):
         load(tmp_path / "nowhere.jsonl")
-    with pytest.raises(UserError, match="LOGS is empty"):
-        load([])
+    for nothing in ([], "", [str(tmp_path), ""]):  # "" is what an unset shell variable gives
+        with pytest.raises(UserError, match="LOGS is empty"):
+            load(nothing)
 
 
 def test_results_without_samples(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -191,6 +274,7 @@ def test_broken_results_file_costs_only_what_it_said(
     results.write_text('{"results": ')
     assert load(tmp_path)[0].header.model == "org/model"
     assert f"{results} was skipped" in caplog.text
+    assert "what was run is told by the names of folder and files alone" in caplog.text
 
 
 def test_results_file_with_nan_is_read(tmp_path: Path) -> None:
