@@ -124,12 +124,7 @@ def _may_share(lm: HFLM, encoded: Sequence[Encoded]) -> bool:
         raise UserError(f"{VARIABLE} is {mode!r}; expected one of {', '.join(MODES)}")
     if mode == "plain":
         return False
-    longest = max(len(context) + len(tokens) for _, context, tokens in encoded)
-    reason = (
-        "it is an encoder-decoder"
-        if lm.backend == "seq2seq"
-        else reason_against(lm.model, longest=min(longest, lm.max_length))
-    )
+    reason = _reason_against(lm, encoded)
     if reason is None:
         return True
     name = type(lm.model).__name__
@@ -140,6 +135,16 @@ def _may_share(lm: HFLM, encoded: Sequence[Encoded]) -> bool:
         )
     logger.warning("%s is scored on the plain path: %s.", name, reason)
     return False
+
+
+def _reason_against(lm: HFLM, encoded: Sequence[Encoded]) -> str | None:
+    """Say why the engine cannot stand in for the backend; None if it can."""
+    if lm.backend == "seq2seq":
+        return "it is an encoder-decoder"
+    if getattr(lm._model_call, "__func__", None) is not HFLM._model_call:
+        return f"{type(lm).__name__} calls it in a way of its own"  # steers it, for example
+    longest = max(len(context) + len(tokens) for _, context, tokens in encoded)
+    return reason_against(lm.model, longest=min(longest, lm.max_length))
 
 
 def _run(lm: HFLM, requests: Sequence[Request], counts: Counts) -> Results:

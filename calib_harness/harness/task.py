@@ -249,7 +249,7 @@ class CalibrationTask(ConfigurableTask):
         choices = self.doc_to_choice(doc)
         if isinstance(target, str):
             return choices.index(target) if target in choices else None
-        return int(target) if target is not None and 0 <= target < len(choices) else None
+        return int(target) if target in range(len(choices)) else None
 
     # -- settings ------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ import logging
 
 import pytest
 import torch
+from lm_eval.models.huggingface import HFLM
 
 import calib_harness
 from tests.harness.test_backends import PAIRS, score
@@ -74,6 +75,24 @@ def test_models_that_cannot_share_take_the_plain_path_and_say_so_once(make_lm, m
     monkeypatch.setenv("CALIB_HARNESS_SCORING", "shared")
     with pytest.raises(calib_harness.UserError, match="T5ForConditionalGeneration cannot share"):
         score(lm, PAIRS)
+
+
+def test_a_backend_that_calls_its_model_in_a_way_of_its_own_is_not_bypassed(make_lm, caplog):
+    # A steering small enough to pass for rounding would be dropped without a word.
+    class Steered(HFLM):
+        def _model_call(self, *args, **kwargs):
+            logits = super()._model_call(*args, **kwargs)
+            logits[..., 1] += 0.01
+            return logits
+
+    lm = make_lm()
+    lm.model.to(torch.bfloat16)
+    lm.__class__ = Steered
+    with caplog.at_level(logging.WARNING):
+        steered = score(lm, PAIRS)
+    assert "scored on the plain path: Steered calls it in a way of its own" in caplog.text
+    lm.__class__ = HFLM
+    assert steered != score(lm, PAIRS)
 
 
 def test_an_unknown_mode_is_a_clear_error(make_lm, monkeypatch):

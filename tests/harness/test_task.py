@@ -267,6 +267,15 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     assert f"First: {place}, {place + 1}" in caplog.text
 
 
+def test_a_gold_that_is_no_whole_number_names_no_choice(make_lm, evaluate):
+    docs = [{**doc, "gold": float(doc["gold"])} for doc in QUESTIONS]
+    lm = make_lm()
+    whole = evaluate(lm)["results"]["toy"]
+    assert evaluate(lm, docs=docs)["results"]["toy"] == whole
+    docs[3]["gold"] = 0.5
+    assert evaluate(lm, docs=docs)["results"]["toy"]["unusable,continuation-sum"] == 1
+
+
 def test_a_choice_that_encodes_to_no_tokens_is_counted_even_in_the_first_question(
     make_lm, evaluate, caplog
 ):
