@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, hash_args
 
-from calib_harness.core.confidence import LETTERS, is_lettered
+from calib_harness.core.confidence import LETTERS, METHODS, is_lettered
 
 logger = logging.getLogger(__name__)
 
@@ -55,10 +55,12 @@ def score_tokens(lm: LM, requests: Sequence[Instance]) -> Iterator[tuple[int, To
     The fallback asks `lm.loglikelihood`, which knows sums only. Register a function for a
     model class with ``@score_tokens.register(ModelClass)`` to do better.
     """
+    missing = [method.name for method in METHODS.values() if method.needs_token_logprobs]
     logger.warning(
-        "Backend %s gives no token log-probabilities: continuation-min will be NaN; "
-        "continuation-sum and choice are not affected.",
+        "Backend %s gives no token log-probabilities: %s will be NaN; %s are not affected.",
         type(lm).__name__,
+        " and ".join(missing),
+        ", ".join(name for name in METHODS if name not in missing),
     )
     for index, (logprob, is_greedy) in enumerate(lm.loglikelihood(list(requests))):
         yield index, TokenLogprobs(float(logprob), bool(is_greedy), None)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.samplers import ContextSampler
@@ -20,6 +20,7 @@ from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import REQUEST_TYPE
 from calib_harness.harness.metrics import Aggregation, Outcome, total
+from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable
 from calib_harness.harness.options import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
@@ -30,10 +31,7 @@ from calib_harness.harness.options import (
     read_metric_list,
     read_options,
 )
-
-logger = logging.getLogger(__name__)
-
-MAX_CHOICES = 10
+from calib_harness.harness.questions import check_choices, gold_among
 
 
 class CalibrationTask(ConfigurableTask):
@@ -85,7 +83,7 @@ class CalibrationTask(ConfigurableTask):
         """
         try:
             super().__init__(config=settings, **kwargs)
-        except IndexError:
+        except (IndexError, TypeError) as error:
             if not hasattr(self, "multiple_target"):  # the trial had not begun
                 raise
             if len(self.task_docs) == 0:
@@ -93,8 +91,46 @@ class CalibrationTask(ConfigurableTask):
                     f"{self.config.task}: the split to evaluate has no questions; check the "
                     "YAML's splits and its process_docs"
                 ) from None
-            for read in (self.doc_to_text, self.doc_to_target, self.doc_to_choice):
-                read(self.task_docs[0])  # an IndexError of the YAML's own comes out again
+            for read in (self.doc_to_text, self.doc_to_target):
+                read(self.task_docs[0])  # an error of the YAML's own comes out again
+            self._check_choices(self.task_docs[0], 0)
+            if isinstance(error, TypeError):
+                raise
+        else:
+            self._check_choices(self.task_docs[0], 0)
+
+    # -- reading a question --------------------------------------------------------------
+
+    def doc_to_text(self, doc: Any, doc_to_text: Any = None) -> Any:
+        """Read a question's context, as lm-eval does; a template may fail with a sentence."""
+        return self._read("doc_to_text", super().doc_to_text, doc, doc_to_text)
+
+    def doc_to_choice(self, doc: Any, doc_to_choice: Any = None) -> Any:
+        """Read a question's choices, as lm-eval does; a template may fail with a sentence."""
+        return self._read("doc_to_choice", super().doc_to_choice, doc, doc_to_choice)
+
+    def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
+        """Read a question's gold, as lm-eval does; a template may fail with a sentence."""
+        return self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
+
+    def _read(self, key: str, read: Callable[..., Any], doc: Any, template: Any) -> Any:
+        try:
+            return read(doc, template)
+        except (TemplateError, ValueError, SyntaxError) as error:
+            source = getattr(self.config, key)
+            # Python's literals are read only of a template for choices; all else is the YAML's own.
+            if not isinstance(error, TemplateError) and (
+                key != "doc_to_choice" or not isinstance(source, str)
+            ):
+                raise
+            raise UserError(
+                f"{self.config.task}: {key} is {source!r}, which is neither a column nor a "
+                f"template that fits the questions ({error}); columns are "
+                f"{', '.join(map(str, self.features))}"
+            ) from None
+
+    def _check_choices(self, doc: Any, number: int) -> None:
+        check_choices(f"{self.config.task}, question {number}", self.doc_to_choice(doc))
 
     # -- before scoring ------------------------------------------------------------------
 
@@ -131,19 +167,15 @@ class CalibrationTask(ConfigurableTask):
         Raises
         ------
         UserError
-            If the question has no choices, too many, or more than one gold: all of this comes
-            out before anything is scored.
+            If the question's choices cannot be scored (`check_choices`), or it has more than one
+            gold: all of this comes out before anything is scored.
         """
-        n_choices = len(self.doc_to_choice(doc))
-        where = f"{self.config.task}, question {kwargs['metadata'][1]}"
-        if not 2 <= n_choices <= MAX_CHOICES:
-            raise UserError(
-                f"{where}: it has {n_choices} choices, expected 2 to {MAX_CHOICES}; leave it out "
-                "with process_docs"
-            )
+        number = kwargs["metadata"][1]
+        self._check_choices(doc, number)
         if isinstance(self._target(doc), list):
             raise UserError(
-                f"{where}: its gold is a list, expected one choice; leave it out with process_docs"
+                f"{self.config.task}, question {number}: its gold is a list, expected one choice; "
+                "leave it out with process_docs"
             )
         requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
         for request in requests:
@@ -155,7 +187,31 @@ class CalibrationTask(ConfigurableTask):
         # Of several processes lm-eval gathers the metrics that the first has from all of them, and
         # none knows whether another has questions that cannot be used: each reports how many.
         self._has_unusable = world_size > 1
+        self._check_samples(kwargs.get("samples"))
+        if "bypass" not in self._metric_fn_list:  # --predict_only needs no gold
+            self._check_that_some_have_gold()
         super().build_all_requests(world_size=world_size, **kwargs)
+
+    def _check_samples(self, samples: Sequence[int] | None) -> None:
+        n = len(self.task_docs)
+        for number in samples or ():
+            if not 0 <= number < n:
+                raise UserError(
+                    f"--samples: {self.config.task} has no question {number}; expected numbers "
+                    f"from 0 to {n - 1}"
+                )
+
+    def _check_that_some_have_gold(self) -> None:
+        """Refuse to score a task of which nothing could be said; most often gold is misread."""
+        if any(self._gold(doc) is not None for doc in self.task_docs):
+            return
+        first = self.task_docs[0]
+        raise UserError(
+            f"{self.config.task}: no question has a gold among its choices: doc_to_target gives "
+            f"{self._target(first)!r} for the first, whose choices are "
+            f"{self.doc_to_choice(first)}; expected an index or the text of a choice (or add "
+            "--predict_only to log scores without metrics)"
+        )
 
     # -- after scoring -------------------------------------------------------------------
 
@@ -165,49 +221,26 @@ class CalibrationTask(ConfigurableTask):
         questions: dict[int, list[Instance]] = defaultdict(list)
         for instance in self.instances:
             questions[instance.doc_id].append(instance)
-        self._warn_of_empty_choices(questions)
+        name = str(self.config.task)
+        warn_of_empty_choices(name, questions, self.config.target_delimiter)
         golds = [self._gold(requests[0].doc) for requests in questions.values()]
         gold = np.array(golds, dtype=float)  # None becomes NaN
+        unusable: dict[str, list[int]] = {}
+        given = []  # methods that the backend gives; the others were spoken of before scoring
         for method in (ensemble.name for ensemble in self._filters):
-            scores = [
-                [request.filtered_resps[method][0] for request in requests]
-                for requests in questions.values()
-            ]
-            usable = usable_rows(pack_scores(scores), gold)
-            unusable = [doc_id for doc_id, good in zip(questions, usable, strict=True) if not good]
-            self._has_unusable |= bool(unusable)
-            if unusable and not any(None in row for row in scores):  # None: said before scoring
-                logger.warning(
-                    "%s, %s: %d of %d questions cannot be used (gold not among the choices, a "
-                    "score NaN, or all of them -inf) and count for acc only, as wrong. First: %s",
-                    self.config.task,
-                    method,
-                    len(unusable),
-                    len(questions),
-                    ", ".join(map(str, unusable[:5])),
-                )
+            scores = {
+                doc_id: [request.filtered_resps[method][0] for request in requests]
+                for doc_id, requests in questions.items()
+            }
+            usable = usable_rows(pack_scores(list(scores.values())), gold)
+            unusable[method] = [i for i, good in zip(questions, usable, strict=True) if not good]
+            if not any(None in row for row in scores.values()):
+                given.append(method)
+        self._has_unusable |= any(unusable.values())
+        warn_of_unusable(name, unusable, given, len(questions))
+        if self.is_choice_prompt:
+            warn_of_mass(name, questions)
         return None
-
-    def _warn_of_empty_choices(self, questions: Mapping[int, Sequence[Instance]]) -> None:
-        """Count and name questions with a choice of which the delimiter alone was scored.
-
-        They are kept, since lm-eval's own tasks score them so.
-        """
-        empty = [
-            doc_id
-            for doc_id, requests in questions.items()
-            if any(request.args[1] and not request.args[1].strip() for request in requests)
-        ]
-        if empty:
-            logger.warning(
-                "%s: %d of %d questions have an empty choice, scored by the delimiter %r alone; "
-                "leave them out with process_docs. First: %s",
-                self.config.task,
-                len(empty),
-                len(questions),
-                self.config.target_delimiter,
-                ", ".join(map(str, empty[:5])),
-            )
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         """One question's items, one per metric; `results` holds (score, is_greedy) pairs."""
@@ -245,11 +278,7 @@ class CalibrationTask(ConfigurableTask):
 
     def _gold(self, doc: dict[str, Any]) -> int | None:
         """Index of the right choice, or None if it is not among the choices."""
-        target = self._target(doc)
-        choices = self.doc_to_choice(doc)
-        if isinstance(target, str):
-            return choices.index(target) if target in choices else None
-        return int(target) if target in range(len(choices)) else None
+        return gold_among(self.doc_to_choice(doc), self._target(doc))
 
     # -- settings ------------------------------------------------------------------------
 
@@ -328,6 +357,9 @@ def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:
             f"`doc_to_choice`; the YAML has output_type {output_type!r} and doc_to_choice "
             f"{settings.get('doc_to_choice')!r}"
         )
+    for key in ("doc_to_text", "doc_to_target"):
+        if settings.get(key) is None and settings.get("use_prompt") is None:
+            raise UserError(f"{name}: {key} is missing; name a column, or give a template")
     if settings.get("process_results") is not None:
         raise UserError(
             f"{name}: a calibration task computes its results from the choices' scores; remove "

@@ -194,11 +194,25 @@ def test_a_backend_without_token_log_probabilities_loses_only_what_needs_them(ev
     assert math.isnan(results["ece,continuation-min"])
     assert math.isnan(results["acc,continuation-min"])
     assert "SumsOnly gives no token log-probabilities" in caplog.text
-    assert "continuation-min will be NaN" in caplog.text
+    assert "continuation-min and continuation-mean will be NaN" in caplog.text
+    assert "add up to more than 1" not in caplog.text
     assert "as wrong" not in caplog.text  # acc is NaN, too
     output = evaluate(SumsOnly(), CHOICE, name="letters")
     letters = output["results"]["letters"]
     assert math.isfinite(letters["ece,choice"])
+
+
+def test_letters_with_more_than_all_probability_are_counted(evaluate, caplog):
+    class Unnormalised(SumsOnly):
+        def loglikelihood(self, requests):
+            return [(-0.01, False)] * 5 + [(-9.0, False)] * (len(requests) - 5)
+
+    with caplog.at_level(logging.WARNING):
+        evaluate(Unnormalised(), CHOICE)
+    assert "in 2 of 24 questions the probabilities of the letters add up to more than 1 (to 2." in (
+        caplog.text
+    )
+    assert "First: 0, 1" in caplog.text
 
 
 def test_nan_and_infinite_scores_are_counted_and_do_not_end_the_run(evaluate, caplog):

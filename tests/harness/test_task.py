@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 
@@ -199,6 +200,8 @@ def test_more_shots_than_there_are_is_a_clear_error(make_lm, evaluate):
         ),
         (("test_split: test", "test_split: exam"), "'exam'.*'test', 'shots'"),
         (("test_split: test", ""), "nothing to evaluate"),
+        (("doc_to_target: gold", ""), "doc_to_target is missing"),
+        (("doc_to_text:", "description:"), "doc_to_text is missing"),
         (("metadata", "process_results: !function math.fsum\nmetadata"), "process_results"),
     ],
 )
@@ -219,6 +222,66 @@ def test_a_question_without_a_choice_to_make_is_refused_before_scoring(
     message = f"question {place}: it has {len(choices)} choices"
     with pytest.raises(calib_harness.UserError, match=message):
         evaluate(lm, docs=docs)
+
+
+@pytest.mark.parametrize("place", [0, 24])
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ("blue", "its choices are 'blue', expected a list of texts"),  # was scored by letters
+        (None, "its choices are None, expected a list"),
+        (["blue", None], "one of its choices is None, expected a text"),  # was scored as " None"
+        ([3, 4], "one of its choices is 3, expected a text"),
+    ],
+)
+def test_choices_that_are_no_list_of_texts_are_refused_before_scoring(
+    make_lm, evaluate, choices, message, place
+):
+    # As text, since a column of the dataset has one type.
+    docs = [{**doc, "choices": json.dumps(doc["choices"])} for doc in QUESTIONS]
+    docs.insert(place, {**docs[0], "choices": json.dumps(choices)})
+    yaml = CLOZE.replace("choices\n", "!function tests.harness.test_task.read_choices\n", 1)
+    lm = make_lm()
+    lm._model_call = None  # scoring would fail differently
+    with pytest.raises(calib_harness.UserError, match=f"question {place}: {message}"):
+        evaluate(lm, yaml, docs)
+
+
+def read_choices(doc):
+    return json.loads(doc["choices"])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("doc_to_text", "{{query}}", "{{query}}.*'query' is undefined.*columns are question, c"),
+        ("doc_to_text", "{{question", "{{question.*columns are question, choices"),
+        ("doc_to_choice", "options", "'options'.*neither a column nor.*columns are question, cho"),
+        ("doc_to_choice", "{{choices", "{{choices.*columns are"),
+        ("doc_to_target", "{{answer}}", "'answer' is undefined"),
+    ],
+)
+def test_a_column_or_template_that_does_not_fit_is_a_clear_error(
+    make_lm, evaluate, key, value, message
+):
+    lines = [line for line in CLOZE.splitlines() if not line.startswith(key)]
+    yaml = "\n".join([*lines, f'{key}: "{value}"\n'])
+    with pytest.raises(calib_harness.UserError, match=f"toy: {key} is .*{message}"):
+        evaluate(make_lm(), yaml)
+
+
+def test_a_task_without_any_gold_is_refused_before_scoring_unless_none_is_needed(make_lm, evaluate):
+    yaml = CLOZE.replace("doc_to_target: gold", "doc_to_target: answer")
+    with pytest.raises(calib_harness.UserError, match=r"no question has a gold.*gives 'answer'"):
+        evaluate(make_lm(), yaml)
+    output = evaluate(make_lm(), yaml, predict_only=True)
+    assert len(output["samples"]["toy"]) == 2 * len(QUESTIONS)
+
+
+@pytest.mark.parametrize("number", [24, -1])
+def test_a_sample_that_does_not_exist_is_a_clear_error(make_lm, evaluate, number):
+    with pytest.raises(calib_harness.UserError, match=f"no question {number}.* from 0 to 23"):
+        evaluate(make_lm(), samples={"toy": [3, number]})
 
 
 def test_a_split_without_questions_is_a_clear_error(make_lm, evaluate):
@@ -265,6 +328,7 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     assert "unusable,continuation-sum" not in clean
     assert "2 of 26 questions cannot be used" in caplog.text
     assert f"First: {place}, {place + 1}" in caplog.text
+    assert caplog.text.count("cannot be used") == 1  # once for both methods
 
 
 def test_a_gold_that_is_no_whole_number_names_no_choice(make_lm, evaluate):
