@@ -232,6 +232,22 @@ def test_base_and_aligned_are_overlaid_and_can_be_taken_apart(visit, site):
     assert texts(tab.locator("#reliability .facts p strong")) == ["org/ash"]
 
 
+def test_risk_curve_of_a_model_is_that_of_the_chosen_run(visit, site):
+    tab = visit(site, "model/0")
+    drawn(tab, "model-risk")
+    tab.get_by_label("Run", exact=True).select_option("letters, choice")
+    tab.wait_for_timeout(300)
+    letters = chart_numbers(tab, "model-risk")
+    assert [row[0] for row in letters] == ["org/ash", "org/ash-chat"]
+    tab.get_by_label("Run", exact=True).select_option("texts, continuation-sum")
+    tab.wait_for_timeout(300)
+    tab.get_by_label("Base and aligned together").uncheck()
+    tab.wait_for_timeout(300)
+    rows = tab.locator("#model-risk tbody tr")
+    assert [texts(row.locator("td"))[0] for row in rows.all()] == ["org/ash"]
+    assert texts(rows.first.locator("td"))[1:] != letters[0][1:]
+
+
 def test_comparison_draws_every_chart_with_its_numbers(visit, site, predictions, runs):
     result = compare(predictions, runs / "pairs.csv", metrics=["ece"], n_resamples=RESAMPLES)
     tab = visit(site, "compare")
@@ -339,6 +355,26 @@ def test_nothing_is_wider_than_a_phone(visit, site, view):
     tab = visit(site, view, viewport={"width": 390, "height": 844})
     tab.wait_for_timeout(500)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site, tmp_path):
+    page = tmp_path / "page.html"
+    names = {f'"{name}"': f'"{name}_of_some_length"' for name in ("phrases", "texts")}
+    markup = site.read_text()
+    for name, longer in names.items():
+        markup = markup.replace(name, longer)
+    page.write_text(markup)
+    tab = visit(page, "compare", viewport={"width": 390, "height": 844})
+    tab.locator("#compare").get_by_label("Method", exact=True).select_option("continuation-sum")
+    drawn(tab, "bump")
+    tab.wait_for_timeout(300)
+    for card in ("heat", "bump"):
+        ticks = [tick for tick in tab.locator(f"#{card} .xtick text").all() if tick.is_visible()]
+        assert {f'"{tick.text_content()}"' for tick in ticks} == set(names.values())
+        boxes = [tick.bounding_box() for tick in ticks]
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    legend = tab.locator("#bump .legend").bounding_box()
+    assert all(legend["y"] + legend["height"] < box["y"] for box in boxes)
 
 
 def test_theme_follows_the_system_and_can_be_switched(visit, site):

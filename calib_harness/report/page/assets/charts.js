@@ -29,9 +29,10 @@ function baseLayout(extra = {}) {
     font: { family: getComputedStyle(document.body).fontFamily, size: 12, color: colour("--text") },
     paper_bgcolor: "rgba(0,0,0,0)",
     plot_bgcolor: "rgba(0,0,0,0)",
-    margin: { l: 56, r: 16, t: 16, b: 48 },
+    margin: { l: 56, r: 16, t: 28, b: 48 },
     hoverlabel: { bgcolor: colour("--panel"), font: { color: colour("--text") } },
-    legend: { orientation: "h", y: -0.18, x: 0, font: { size: 11 } },
+    // Above: below it would lie on the ticks' names, which turn and grow on a narrow screen.
+    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 } },
     hovermode: "closest",
     dragmode: false,
     ...extra,

@@ -123,7 +123,6 @@ function forestChart() {
       xaxis: axis(`change of ${comparison.metric}`, { zeroline: true, zerolinewidth: 1.5 }),
       yaxis: axis("", { tickvals: found.map((_, i) => i), ticktext: labels, range: [-0.7, found.length - 0.3] }),
       margin: { l: 8, r: 16, t: 28, b: 48 },
-      legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0 },
     },
     note:
       harmed && !comparison.family
@@ -156,6 +155,16 @@ function changeScale(direction) {
     scale[1],
     [1, scale[0][1]],
   ];
+}
+
+/** Tasks side by side; names stand upright where they lack room: aslant, the outermost is cut off. */
+function taskAxis(tasks, extra) {
+  return axis("", {
+    tickvals: tasks.map((_, i) => i),
+    ticktext: tasks.map((task) => plotText(doc.tasks[task], 24)),
+    autotickangles: [0, -90],
+    ...extra,
+  });
 }
 
 function heatChart() {
@@ -194,7 +203,7 @@ function heatChart() {
     ],
     height: Math.max(220, 130 + 24 * pairs.length),
     layout: {
-      xaxis: axis("", { tickvals: tasks.map((_, i) => i), ticktext: tasks.map((t) => plotText(doc.tasks[t], 24)), showgrid: false, zeroline: false }),
+      xaxis: taskAxis(tasks, { showgrid: false, zeroline: false }),
       yaxis: axis("", { tickvals: pairs.map((_, i) => i), ticktext: names, showgrid: false, zeroline: false }),
       margin: { l: 8, r: 8, t: 12, b: 48 },
     },
@@ -235,9 +244,8 @@ function bumpChart() {
     traces: lines,
     height: Math.max(320, 140 + 22 * pairs.length),
     layout: {
-      xaxis: axis("", { tickvals: tasks.map((_, i) => i), ticktext: tasks.map((t) => plotText(doc.tasks[t], 24)), range: [-0.3, tasks.length - 0.7] }),
+      xaxis: taskAxis(tasks, { range: [-0.3, tasks.length - 0.7] }),
       yaxis: axis("rank", { autorange: "reversed", dtick: pairs.length > 20 ? 10 : 1 }),
-      legend: { orientation: "h", y: -0.15 },
     },
     note:
       agreement && agreement.kendalls_w !== null

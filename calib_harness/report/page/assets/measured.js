@@ -52,17 +52,21 @@ function changesText() {
 function runsTable() {
   const rows = doc.runs.map((run) => ({
     ...run,
-    model: run.model,
     methods: run.methods.join(", "),
     packages: Object.entries(run.packages).filter(([, v]) => v).map(([key, v]) => `${key} ${v}`).join(", "),
     n_shot: run.n_shot ?? "?",
     chat: run.chat_template === null ? "?" : run.chat_template ? "yes" : "no",
     bins: doc.options.n_bins,
+    date: run.date.slice(0, 16).replace("T", " "),
   }));
   const text = (title, field, maxWidth = 260) =>
     column(title, field, { maxWidth, formatter: (cell) => name(cell.getValue(), { class: "cut" }) });
+  const short = new Map(doc.models.map(({ label }, i) => [label, modelNames[i]]));
   const columns = [
-    text("Model", "model", 340),
+    column("Model", "model", {
+      maxWidth: 340,
+      formatter: (cell) => name(short.get(cell.getValue()) ?? cell.getValue(), { class: "cut" }),
+    }),
     text("Revision", "revision", 160),
     text("Task", "task"),
     text("Version", "task_version"),

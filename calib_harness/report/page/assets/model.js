@@ -18,8 +18,8 @@ function showModel(model) {
     ["Step", step === null ? "" : String(step)],
   ].filter(([, value]) => value !== "");
   const table = h("div", {});
-  const diagram = reliabilityCard(own);
-  const risk = riskCard(own);
+  const risk = riskCard();
+  const diagram = reliabilityCard(own, () => risk.draw());
   replace(
     document.getElementById("model-body"),
     h(
@@ -84,7 +84,8 @@ function entryName(entry) {
   return new Set(doc.entries.setting).size > 1 && setting ? `${plain} (${setting})` : plain;
 }
 
-function reliabilityCard(own) {
+/** The diagram of the run that its controls choose; `onchoice` is called when they do. */
+function reliabilityCard(own, onchoice) {
   const controls = h("div", { class: "controls inner" });
   const figure = card(
     "Reliability",
@@ -97,6 +98,7 @@ function reliabilityCard(own) {
   const redraw = () => {
     drawControls();
     figure.draw();
+    onchoice();
   };
   function drawControls() {
     const { entry, position } = modelView;
@@ -135,14 +137,11 @@ function reliabilityCard(own) {
   return figure;
 }
 
-function riskCard(own) {
+function riskCard() {
   return card(
     "Risk and coverage",
-    "Share of wrong answers if only the most confident are given.",
-    () => {
-      const sides = own.slice(0, 12).flatMap((entry) => ({ entry, label: entryName(entry) }));
-      return riskChart(sides.map((side, i) => ({ ...side, colour: colour(`--series-${(i % 6) + 1}`) })));
-    },
+    "Share of wrong answers if only the most confident are given, in the same run.",
+    () => riskChart(sidesOf(modelView.entry).map((side) => ({ ...side, colour: colour(side.colour) }))),
     { id: "model-risk" },
   );
 }

@@ -58,7 +58,6 @@ async function reliabilityChart(sides, binning, position) {
       yaxis: axis(outcome, { range: [0, 1.02], domain: [0.3, 1] }),
       yaxis2: axis("n per bin", { domain: [0, 0.22], rangemode: "tozero", nticks: 4 }),
       barmode: "overlay",
-      legend: { orientation: "h", y: 1.08, x: 0 },
     },
     note: h("div", { class: "facts" }, facts),
     table: plainTable(
