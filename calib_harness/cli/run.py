@@ -36,8 +36,15 @@ lm_eval --model hf --model_args pretrained=MODEL --tasks arc_easy_calib \\
 --include_path $(calib-harness tasks --path)
 """
 
-# What transformers says of a model that is neither here nor, as far as it can see, on the hub.
-_NO_SUCH_MODEL = ("is not a valid model identifier", "Repo id must", "We couldn't connect to")
+# What transformers says of a model that is neither here nor, as far as it can see, on the hub, or
+# of a folder that holds none.
+_NO_SUCH_MODEL = (
+    "is not a valid model identifier",
+    "Repo id must",
+    "We couldn't connect to",
+    "Unrecognized model in",
+    "does not appear to have a file named",
+)
 
 
 def run(context: typer.Context) -> None:
@@ -50,26 +57,45 @@ def run(context: typer.Context) -> None:
     setup_logging()
     sys.argv = ["lm_eval", "run", *context.args]
     cli = HarnessCLI()
-    arguments = cli.parse_args()
+    try:
+        arguments = cli.parse_args()
+    except ValueError as error:
+        if str(error).startswith("Invalid JSON"):
+            raise UserError(str(error)) from None
+        raise
     arguments.include_path = [task_path(), *_include_paths(arguments)]
     try:
         cli.execute(arguments)
-    except ValueError as error:
-        if str(error).startswith("Tasks not found"):
-            raise UserError(_unknown_tasks(str(error), arguments)) from None
-        if "tokenizer.chat_template is not set" in str(error):
-            raise UserError(
-                "--apply_chat_template: the model's tokenizer has no chat template; leave the "
-                "option out, or use a model that was trained with one"
-            ) from None
-        raise
-    except OSError as error:
-        if any(sign in str(error) for sign in _NO_SUCH_MODEL):
-            raise UserError(
-                f"--model_args pretrained: {str(error).splitlines()[0].rstrip('.')}; expected a "
-                "folder that exists, or a model of the hub"
-            ) from None
-        raise
+    except (OSError, TypeError, ValueError) as error:
+        mistake = _explain(error, arguments)
+        if mistake is None:
+            raise
+        raise UserError(mistake) from None
+
+
+def _explain(error: Exception, arguments: Namespace) -> str | None:
+    """Say what argument an error of lm-eval or transformers is about; None if that is unknown."""
+    said = str(error)
+    if said.startswith("Tasks not found"):
+        return _unknown_tasks(said, arguments)
+    if said.startswith("Attempted to load model"):
+        known = said.rpartition(": ")[2].split(", ")
+        hint = _hint([arguments.model], known)
+        return f"--model: no backend is called {arguments.model}; {hint}known: {', '.join(known)}"
+    if "missing 1 required positional argument: 'pretrained'" in said:
+        return "--model_args: pretrained is missing; name a model by --model_args pretrained=MODEL"
+    if any(sign in said for sign in _NO_SUCH_MODEL):
+        name = (arguments.model_args or {}).get("pretrained")
+        return (
+            f"--model_args: cannot load pretrained={name}: {said.splitlines()[0].rstrip('.')}; "
+            "expected a folder that holds a model, or the name of one on the hub"
+        )
+    if "tokenizer.chat_template is not set" in said:
+        return (
+            "--apply_chat_template: the model's tokenizer has no chat template; leave the "
+            "option out, or use a model that was trained with one"
+        )
+    return None
 
 
 def _include_paths(arguments: Namespace) -> list[str]:
@@ -89,9 +115,13 @@ def _unknown_tasks(message: str, arguments: Namespace) -> str:
 
     known = TaskManager(include_path=arguments.include_path).all_tasks
     names = message.partition(": ")[2].split(", ")
-    near = {match for name in names for match in difflib.get_close_matches(name, known, n=2)}
-    hint = f"did you mean {' or '.join(sorted(near))}? " if near else ""
+    hint = _hint(names, known)
     return f"--tasks: no task is called {', '.join(names)}; {hint}`calib-harness tasks` lists ours"
+
+
+def _hint(names: list[str], known: list[str]) -> str:
+    near = {match for name in names for match in difflib.get_close_matches(name, known, n=2)}
+    return f"did you mean {' or '.join(sorted(near))}? " if near else ""
 
 
 def tasks(

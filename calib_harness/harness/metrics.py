@@ -8,6 +8,7 @@ functions of `calib_harness.core`; nothing is computed here.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -82,6 +83,23 @@ class Aggregation:
         return f"{self.name}({options})"
 
 
+class UsableMean:
+    """The mean over the questions that can be used, for a metric of a question's scores."""
+
+    def __call__(self, items: Sequence[float]) -> float:
+        """Compute the mean of what is not NaN; NaN if nothing is left."""
+        values = self._usable(items)
+        return float(np.mean(values)) if len(values) else float("nan")
+
+    def stderr(self, items: Sequence[float], n_resamples: int) -> float:
+        """Compute the standard error as lm-eval does; NaN if fewer than two are usable."""
+        values = self._usable(items)
+        return float(stock.mean_stderr(values)) if len(values) > 1 else float("nan")
+
+    def _usable(self, items: Sequence[float]) -> list[float]:
+        return [value for value in items if not math.isnan(value)]
+
+
 def stack(items: Sequence[Outcome]) -> tuple[np.ndarray, np.ndarray]:
     """Return the usable outcomes as probabilities (n, K), NaN where absent, and gold (n,)."""
     usable = [(probs, gold) for probs, gold in items if probs is not None]
@@ -130,7 +148,7 @@ def install_stderr() -> None:
         return
 
     def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Callable[[Any], float] | None:
-        if isinstance(metric, Aggregation) and bootstrap_iters > 0:
+        if isinstance(metric, Aggregation | UsableMean) and bootstrap_iters > 0:
             return lambda items: metric.stderr(items, bootstrap_iters)
         return stock.stderr_for_metric(metric, bootstrap_iters)
 

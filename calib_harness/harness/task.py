@@ -19,12 +19,13 @@ from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scor
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import REQUEST_TYPE
-from calib_harness.harness.metrics import Aggregation, Outcome, total
+from calib_harness.harness.metrics import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable
 from calib_harness.harness.options import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
     DEFAULT_METRICS,
+    SCORE_METRICS,
     MetricSpec,
     check_filter_list,
     check_name,
@@ -297,12 +298,7 @@ class CalibrationTask(ConfigurableTask):
     def _set_metrics(self, specs: Sequence[MetricSpec]) -> None:
         self._metric_fn_list = dict.fromkeys(spec.name for spec in specs)
         self._metric_fn_kwargs = {spec.name: dict(spec.options) for spec in specs}
-        self._aggregation_list = {
-            spec.name: mean
-            if spec.name in ("acc", "choice_mass")
-            else Aggregation(spec.name, spec.options)
-            for spec in specs
-        }
+        self._aggregation_list = {spec.name: _aggregation(spec) for spec in specs}
         self._higher_is_better = {
             spec.name: METRICS[spec.name].direction == "higher"
             for spec in specs
@@ -347,6 +343,12 @@ class CalibrationTask(ConfigurableTask):
                 f"{self.config.task}: no shot has {column} {doc[column]!r}, which a question has; "
                 "ask for no shots, or remove `fewshot_by`"
             ) from None
+
+
+def _aggregation(spec: MetricSpec) -> Any:
+    if spec.name == "acc":
+        return mean  # by which lm-eval knows its standard error
+    return UsableMean() if spec.name in SCORE_METRICS else Aggregation(spec.name, spec.options)
 
 
 def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:

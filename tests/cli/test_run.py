@@ -29,8 +29,10 @@ def model(make_model, tokenizer, tmp_path_factory):
 def command(model, monkeypatch, capsys):
     """Return a function from more arguments of `run` to its exit status, output and errors."""
 
-    def call(*arguments):
-        backend = ["--model", "hf", "--model_args", f"pretrained={model}", "--device", "cpu"]
+    def call(*arguments, pretrained=model):
+        backend = ["--model", "hf", "--device", "cpu"]
+        if pretrained is not None:
+            backend += ["--model_args", f"pretrained={pretrained}"]
         monkeypatch.setattr("sys.argv", ["calib-harness", "run", *backend, *map(str, arguments)])
         try:
             main()
@@ -93,15 +95,45 @@ def test_a_chat_template_that_the_tokenizer_lacks_is_one_sentence(command, write
     assert "Traceback" not in errors
 
 
-def test_a_model_folder_that_does_not_exist_is_one_sentence(command, write_task):
-    status, _, errors = command(
-        "--tasks", "toy", "--include_path", write_task("toy"), "--model_args", "pretrained=/absent"
-    )
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model_args", "pretrained=/absent"], "--model_args: cannot load pretrained=/absent: "),
+        (["--model_args", "pretrained=absent"], "--model_args: cannot load pretrained=absent: "),
+        (["--model_args", "pretrained=EMPTY"], "--model_args: cannot load pretrained=EMPTY: "),
+        (["--model", "hff"], "--model: no backend is called hff; did you mean hf? known: "),
+        (["--metadata", "{n_bins: 10"], "Invalid JSON: {n_bins: 10. Hint: Use double quotes"),
+    ],
+)
+def test_a_backend_or_model_that_does_not_exist_is_one_sentence(
+    command, write_task, tmp_path, arguments, message
+):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    given = [argument.replace("EMPTY", str(empty)) for argument in arguments]
+    status, _, errors = command("--tasks", "toy", "--include_path", write_task("toy"), *given)
     assert status == 2
     last = errors.splitlines()[-1]
-    assert last.startswith("calib-harness: --model_args pretrained: ")
-    assert "/absent" in last
+    assert last.startswith(f"calib-harness: {message}".replace("EMPTY", str(empty)))
     assert "Traceback" not in errors
+
+
+def test_a_backend_without_a_model_is_one_sentence(command, write_task):
+    arguments = ("--tasks", "toy", "--include_path", write_task("toy"))
+    status, _, errors = command(*arguments, pretrained=None)
+    assert status == 2
+    last = errors.splitlines()[-1]
+    assert last.startswith("calib-harness: --model_args: pretrained is missing; name a model")
+
+
+def test_an_error_that_is_no_mistake_of_the_user_is_not_hidden(command, write_task):
+    yaml = CLOZE.replace("gold\n", "!function tests.cli.test_run.broken\n")
+    with pytest.raises(ValueError, match="not the user's"):
+        command("--tasks", "toy", "--include_path", write_task("toy", yaml))
+
+
+def broken(doc):
+    raise ValueError("not the user's")
 
 
 def test_an_unknown_task_is_one_sentence_that_names_the_nearest(command):

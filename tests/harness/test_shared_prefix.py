@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 
 import pytest
 import torch
@@ -26,6 +27,21 @@ def test_shared_prefixes_change_no_number(make_lm, monkeypatch, architecture):
     for plain, shared in both_ways(make_lm(architecture), monkeypatch):
         assert shared.token_logprobs == pytest.approx(plain.token_logprobs, abs=1e-4)
         assert shared.is_greedy == plain.is_greedy
+
+
+def test_tokens_that_a_model_rules_out_or_cannot_score_come_out_alike(make_lm, monkeypatch):
+    lm = make_lm()
+    tokens = [lm.tok_encode(continuation, add_special_tokens=False) for _, continuation in PAIRS]
+    for broken in (-math.inf, math.nan):
+        bias = torch.zeros(lm.model.lm_head.out_features)
+        bias[tokens[0][-1]] = broken
+        lm.model.lm_head.bias = torch.nn.Parameter(bias)
+        found = list(both_ways(lm, monkeypatch))
+        for plain, shared in found:
+            assert shared.token_logprobs == pytest.approx(plain.token_logprobs, 1e-4, 1e-4, True)
+        # Ruled out is -inf there and finite elsewhere; a NaN among the logits spoils all.
+        assert found[0][0].token_logprobs[-1] == pytest.approx(broken, nan_ok=True)
+        assert any(math.isfinite(plain.logprob) for plain, _ in found) == (broken == -math.inf)
 
 
 def test_half_precision_stays_within_its_documented_bound(make_lm, monkeypatch):

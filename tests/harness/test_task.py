@@ -331,6 +331,16 @@ def test_gold_outside_the_choices_is_counted_and_left_out_of_all_but_accuracy(
     assert caplog.text.count("cannot be used") == 1  # once for both methods
 
 
+def test_choice_mass_leaves_out_questions_that_cannot_be_used(make_lm, evaluate):
+    # One of them made the mean NaN.
+    lm = make_lm()
+    clean = evaluate(lm, CHOICE)["results"]["toy"]
+    docs = [*QUESTIONS, {**QUESTIONS[0], "gold": 7}]
+    results = evaluate(lm, CHOICE, docs)["results"]["toy"]
+    for key in ("choice_mass,choice", "choice_mass_stderr,choice"):
+        assert results[key] == pytest.approx(clean[key])
+
+
 def test_a_gold_that_is_no_whole_number_names_no_choice(make_lm, evaluate):
     docs = [{**doc, "gold": float(doc["gold"])} for doc in QUESTIONS]
     lm = make_lm()
