@@ -78,6 +78,8 @@ class SummaryOptions:
             )
         if self.n_resamples < 0 or self.n_resamples == 1:
             raise UserError(f"--resamples must be 0 or at least 2; got {self.n_resamples}.")
+        if self.seed < 0:
+            raise UserError(f"--seed must be at least 0; got {self.seed}.")
 
 
 def metrics_frame(

@@ -201,6 +201,37 @@ def test_pairs_file(tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("family,base,aligned\nf,b,a\nf,,a\n", "--pairs: row 2 below the heading has no base"),
+        ("base,aligned\nb, \n", "--pairs: row 1 below the heading has no aligned"),
+        ("family;base;aligned\nf;b;a\n", "got family;base;aligned: separate columns by commas"),
+        ("family,base,aligned\nf,b,a\ng,b,a\n", "lists b / a under the families f and g"),
+        ("", r"cannot be read as CSV \(it is empty\)"),
+        ("famil\xe9,base,aligned", "is not UTF-8 text: save it as CSV in UTF-8"),
+    ],
+)
+def test_wrong_pairs_files_are_named(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=message):
+        read_pairs(path)
+
+
+def test_cells_of_a_file_are_text_as_typed(tmp_path: Path) -> None:
+    # Guessed types made 1000.0 of the revision beside an empty one, and a number of 007.
+    path = tmp_path / "table.csv"
+    path.write_text("\ufefffamily,base,aligned\n,NA,007\nf , b, a \n", encoding="utf-8")
+    assert read_pairs(path).values.tolist() == [["NA", "NA", "007"], ["f", "b", "a"]]
+    path.write_text("model,step,revision\nm,0,\nm,1000,1000\n")
+    from_file = read_chain(path)
+    assert from_file["model"].tolist() == ["m", "m@1000"]
+    assert from_file["stage"].tolist() == ["0", "1000"]
+    assert from_file["position"].tolist() == [0, 1000]
+    pd.testing.assert_frame_equal(from_file, read_chain(pd.read_csv(path)))
+
+
 def test_one_source_of_pairs() -> None:
     for wrong in ({}, {"base": "b"}, {"pairs": [("f", "b", "a")], "base": "b", "aligned": "a"}):
         with pytest.raises(UserError, match="give either --pairs FILE, or both --base"):
@@ -509,6 +540,10 @@ def test_stage_without_logs_is_left_out(caplog: pytest.LogCaptureFixture) -> Non
     [
         ({"model": ["a", "b"]}, "--chain needs the columns model, and stage or step"),
         ({"model": ["a", "b"], "step": [1, "x"]}, "every step must be a number; got 'x'"),
+        (
+            {"model": ["a", None], "stage": ["s", "t"]},
+            "--chain: row 2 below the heading has no model",
+        ),
         ({"model": ["a"], "stage": ["s"]}, "--chain holds no family with at least two"),
     ],
 )

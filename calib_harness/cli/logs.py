@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 import typer
 
@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from calib_harness.comparison import ChainComparison, Comparison
     from calib_harness.predictions.load import CacheLike
 
-_TABLES = ("changes", "over_families", "over_tasks", "decomposition", "values", "trends")
+_TABLES = ("changes", "over_families", "over_tasks", "decomposition")
+_CHAIN_TABLES = ("changes", "values", "trends")
 
 Logs = Annotated[
     list[str],
@@ -94,6 +95,8 @@ def metrics(
     from calib_harness.predictions import PredictionStream
     from calib_harness.summary import DEFAULT_METRICS, metrics_frame, wide_frame
 
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs must be at least 1; got {jobs}.")
     chosen = choose_format(form, output)
     frame = metrics_frame(
         PredictionStream(
@@ -103,7 +106,7 @@ def metrics(
             all_runs=all_runs,
             cache=cache_of(cache, no_cache),
         ),
-        metrics=split(metrics) or DEFAULT_METRICS,
+        metrics=DEFAULT_METRICS if metrics is None else split(metrics),
         n_bins=n_bins,
         binning=binning,
         n_resamples=resamples,
@@ -159,12 +162,27 @@ def compare(
     from calib_harness.cli.render import choose_format, emit, render, render_data
     from calib_harness.comparison import compare as compare_pairs
     from calib_harness.comparison import compare_chain
+    from calib_harness.comparison.paired import check_options
     from calib_harness.comparison.pairs import read_chain, read_pairs
     from calib_harness.comparison.results import DEFAULT_METRICS
     from calib_harness.predictions import load_predictions
 
+    # All that may be wrong with the options is found before any log is read.
     if sum([pairs is not None, chain is not None, base is not None or aligned is not None]) != 1:
         raise UserError("give one of --pairs FILE, --chain FILE, or --base MODEL --aligned MODEL.")
+    if (base is None) != (aligned is None):
+        raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
+    tables = _TABLES if chain is None else _CHAIN_TABLES
+    if table is not None and table not in tables:
+        raise UserError(f"--table must be one of {', '.join(tables)}; got {table!r}.")
+    options: dict[str, Any] = {
+        "metrics": DEFAULT_METRICS if metrics is None else split(metrics),
+        "n_bins": n_bins,
+        "binning": binning,
+        "n_resamples": resamples,
+        "seed": seed,
+    }
+    check_options(**options)
     chosen = choose_format(form, output)
     listed = read_pairs(pairs) if pairs else read_chain(chain) if chain else None
     runs = load_predictions(
@@ -173,13 +191,6 @@ def compare(
         tasks=split(tasks),
         cache=cache_of(cache, no_cache),
     )
-    options: dict[str, Any] = {
-        "metrics": split(metrics) or DEFAULT_METRICS,
-        "n_bins": n_bins,
-        "binning": binning,
-        "n_resamples": resamples,
-        "seed": seed,
-    }
     result = (
         compare_chain(runs, listed, **options)
         if chain is not None and listed is not None
@@ -296,10 +307,9 @@ def _cell(value: Any) -> str:
 def _chosen_frames(
     result: Comparison | ChainComparison, table: str | None, form: Format
 ) -> dict[str, pd.DataFrame]:
-    frames = {name: getattr(result, name) for name in _TABLES if hasattr(result, name)}
+    names = dict.fromkeys((*_TABLES, *_CHAIN_TABLES))
+    frames = {name: getattr(result, name) for name in names if hasattr(result, name)}
     if table is not None:
-        if table not in frames:
-            raise UserError(f"--table must be one of {', '.join(frames)}; got {table!r}.")
         return {table: frames[table]}
     if form is Format.csv:
         others = ", ".join(name for name in frames if name != "changes")
@@ -322,8 +332,12 @@ def _title(name: str, frame: pd.DataFrame) -> str:
     }[name]
 
 
+@overload
+def split(text: str) -> list[str]: ...
+@overload
+def split(text: str | None) -> list[str] | None: ...
 def split(text: str | None) -> list[str] | None:
-    """Split a comma-separated option."""
+    """Split a comma-separated option; what is named twice counts once."""
     if text is None:
         return None
-    return [part.strip() for part in text.split(",") if part.strip()]
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

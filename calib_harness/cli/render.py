@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -54,16 +56,28 @@ def emit(text: str, output: Path | None) -> None:
     Raises
     ------
     UserError
-        If the file cannot be written.
+        If the file, or what standard output leads to, cannot be written.
     """
     if output is None:
-        print(text.rstrip("\n"))
+        _print(text.rstrip("\n"))
         return
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output {output} cannot be written ({error.strerror}).") from error
+
+
+def _print(text: str) -> None:
+    """Print all of it now, so that a full disk is told; a reader that has enough is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        # What is left in the buffer would fail again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise UserError(f"the table cannot be printed ({error.strerror}).") from error
 
 
 def render(frames: dict[str, pd.DataFrame], form: Format) -> str:

@@ -70,7 +70,7 @@ def report(
         output,
         pairs=pairs,
         chain=chain,
-        metrics=split(metrics) or DEFAULT_METRICS,
+        metrics=DEFAULT_METRICS if metrics is None else split(metrics),
         methods=split(methods),
         tasks=split(tasks),
         n_bins=n_bins,

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +181,10 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (["metrics", "{}", "--metrics", "x"], "--metrics must be among acc"),
         (["metrics", "{}", "--methods", "x"], "--methods must be among continuation-sum"),
         (["metrics", "{}", "--tasks", "x"], "--tasks x: no such logs; there are toy"),
+        (["metrics", "{}", "--metrics", ""], "--metrics must be among acc"),
+        (["metrics", "{}", "--seed", "-1"], "--seed must be at least 0; got -1"),
+        (["metrics", "{}", "--jobs", "0"], "--jobs must be at least 1; got 0"),
+        (["metrics", ""], "LOGS is empty"),
         (["metrics", "{}", "--output", "/dev/null/x.csv"], "cannot be written"),
         (["compare", "{}"], "give one of --pairs FILE, --chain FILE, or --base"),
         (["compare", "{}", "--base", "m"], "give either --pairs FILE, or both --base"),
@@ -188,6 +193,17 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (
             ["compare", "{}", "--base", "m", "--aligned", "m-chat", "--table", "x"],
             "--table must be one of changes, over_families",
+        ),
+        (["compare", "{}", "--base", "m", "--aligned", "m-chat", "--seed", "-1"], "--seed must be"),
+        # Told before any log is read, which can take long.
+        (["compare", "no logs", "--base", "m"], "give either --pairs FILE, or both --base"),
+        (
+            ["compare", "no logs", "--base", "m", "--aligned", "n", "--table", "values"],
+            "--table must be one of changes, over_families, over_tasks, decomposition",
+        ),
+        (
+            ["compare", "no logs", "--base", "m", "--aligned", "n", "--metrics", "x"],
+            "--metrics must be among acc",
         ),
     ],
 )
@@ -200,3 +216,20 @@ def test_mistakes_are_one_sentence_and_status_2(
     (line,) = (line for line in err.splitlines() if line.startswith("calib-harness: "))
     assert message in line
     assert "Traceback" not in err
+
+
+def test_full_disk_behind_standard_output_is_told(logs: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "calib_harness", "metrics", str(logs), "--resamples", "0"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*command, "--cache", str(tmp_path)], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1] == (
+        "calib-harness: the table cannot be printed (No space left on device)."
+    )
+
+
+def test_metric_named_twice_is_one_column(logs: Path, call: Callable) -> None:
+    _, out, _ = call("metrics", logs, "--metrics", "ece, ece", "--resamples", 0)
+    assert out.splitlines()[0].split()[-2:] == ["M", "ece"]
