@@ -68,7 +68,7 @@ CONFIGS: dict[str, Callable[[], Any]] = {
 
 
 @cache
-def make_model(name: str) -> nn.Module:
+def make_model(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> nn.Module:
     """A model whose probabilities are far from uniform, so that errors show."""
     torch.manual_seed(0)
     model = tf.AutoModelForCausalLM.from_config(CONFIGS[name]())
@@ -76,7 +76,7 @@ def make_model(name: str) -> nn.Module:
         for parameter in model.parameters():
             if parameter.ndim > 1:
                 parameter.normal_(std=0.2)
-    return model.eval()
+    return model.eval().to(device, dtype)
 
 
 def score_one_by_one(
@@ -87,8 +87,9 @@ def score_one_by_one(
     for context, continuation in requests:
         read = [*context, *continuation][-(max_length + 1) :][:-1]
         with torch.no_grad():
-            logits = model(input_ids=torch.tensor([read]), use_cache=False).logits[0]
-        logprobs = torch.log_softmax(logits[-len(continuation) :].float(), dim=-1)
+            inputs = torch.tensor([read], device=model.device)
+            logits = model(input_ids=inputs, use_cache=False).logits[0]
+        logprobs = torch.log_softmax(logits[-len(continuation) :].float(), dim=-1).cpu()
         tokens = torch.tensor(continuation)
         scores.append(
             (
