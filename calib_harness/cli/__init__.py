@@ -9,6 +9,7 @@ import typer
 from calib_harness.cli import logs, plot, report, run, sweep
 from calib_harness.cli.demo import demo
 from calib_harness.errors import UserError
+from calib_harness.text import visible
 
 app = typer.Typer(
     name="calib-harness",
@@ -34,5 +35,5 @@ def main() -> None:
     try:
         app()
     except UserError as error:
-        print(f"calib-harness: {error}", file=sys.stderr)
+        print(f"calib-harness: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)

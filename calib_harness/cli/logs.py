@@ -12,6 +12,7 @@ import typer
 
 from calib_harness.cli.render import Format
 from calib_harness.errors import UserError
+from calib_harness.text import visible
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -215,10 +216,17 @@ def show_log() -> None:
     logger = logging.getLogger("calib_harness")
     if not logger.handlers:
         handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+        handler.setFormatter(_Visible("%(levelname)s: %(message)s"))
         handler.addFilter(_first_time())
         logger.addHandler(handler)
         logger.setLevel(logging.INFO)
+
+
+class _Visible(logging.Formatter):
+    """Shows messages, which quote names from logs, so that they cannot rewrite a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
 
 
 def _first_time() -> Callable[[logging.LogRecord], bool]:

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from calib_harness.errors import UserError
+from calib_harness.text import visible
 
 
 class Format(str, Enum):
@@ -149,7 +150,7 @@ def _terminal(title: str, frame: pd.DataFrame) -> str:
     for name, numeric in zip(frame.columns, _numeric_columns(frame), strict=True):
         table.add_column(name, justify="right" if numeric else "left", no_wrap=True)
     for row in frame.itertuples(index=False):
-        table.add_row(*map(str, row))
+        table.add_row(*(visible(str(cell)) for cell in row))
     # As wide as it needs to be: a cut number is worse than a line that wraps.
     stream = io.StringIO()
     console = Console(file=stream, width=10_000, color_system=None)

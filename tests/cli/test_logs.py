@@ -233,3 +233,22 @@ def test_full_disk_behind_standard_output_is_told(logs: Path, tmp_path: Path) ->
 def test_metric_named_twice_is_one_column(logs: Path, call: Callable) -> None:
     _, out, _ = call("metrics", logs, "--metrics", "ece, ece", "--resamples", 0)
     assert out.splitlines()[0].split()[-2:] == ["M", "ece"]
+
+
+def test_names_from_logs_are_shown_as_escapes_where_they_could_rewrite_a_terminal(
+    tmp_path: Path, call: Callable
+) -> None:
+    sign = "\u202e"  # what follows is written from right to left
+    write_example_log(tmp_path, model=f"org/m{sign}x", task="toy", n=40)
+    broken = tmp_path / f"samples_{sign}_2025-01-01T00-00-00.000000.jsonl"
+    broken.write_text("{")
+    code, out, err = call("metrics", tmp_path)
+    assert code == 0
+    assert "org/m\\u202ex" in out
+    assert "WARNING" in err
+    assert "samples_\\u202e_" in err
+    assert sign not in out + err
+    code, out, err = call("metrics", tmp_path / f"nothing{sign}")
+    assert code == 2
+    assert "nothing\\u202e" in err
+    assert sign not in err
