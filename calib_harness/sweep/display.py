@@ -14,6 +14,7 @@ from rich.text import Text
 
 from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.progress import Progress, read_progress
+from calib_harness.text import visible
 
 _PLAIN_EVERY = 30.0
 _WIDTH_FOR_BARS = 110
@@ -117,7 +118,7 @@ class Display:
             bar = ProgressBar(total=max(progress.total, 1), completed=progress.done, width=20)
             tasks = _shortened(", ".join(job.run.tasks), max(12, width // 6))
             cells = (job.run.name, tasks, describe(progress, short=True))
-            table.add_row(*cells, *([bar] if width >= _WIDTH_FOR_BARS else []))
+            table.add_row(*map(Text, cells), *([bar] if width >= _WIDTH_FOR_BARS else []))
         more = f"{len(news) - len(shown)} more running, " if len(news) > len(shown) else ""
         failed = f", {self._failed} failed" if self._failed else ""
         waiting = self._total - self._done - self._failed - running
@@ -129,9 +130,9 @@ class Display:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a line as it is: broken between words on a terminal, whole elsewhere."""
+    """Print a line: broken between words on a terminal, whole elsewhere."""
     whole = not console.is_terminal
-    console.print(text, markup=False, highlight=False, soft_wrap=whole)
+    console.print(visible(text), markup=False, highlight=False, soft_wrap=whole)
 
 
 def describe(progress: Progress, *, short: bool = False) -> str:

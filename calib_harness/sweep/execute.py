@@ -159,14 +159,15 @@ class _Attempt:
             status, failure = "stopped", None
         with contextlib.suppress(OSError):
             append_attempt(job.folder, self._record(status, failure, ended))
-        if status == "finished":
-            self._publish(ended)
+        tail = ended.tail if failure else ()
+        if status == "finished" and (failure := self._publish(ended)):
+            status = "failed"
         return Outcome(
             name=job.run.name,
             status=status,
             reason=failure.reason if failure else "",
             transient=bool(failure and failure.transient),
-            tail=ended.tail if failure else (),
+            tail=tail,
             seconds=ended.seconds,
             scored=self._scored,
             reused=self._cached,
@@ -265,7 +266,23 @@ class _Attempt:
             "reused": self._cached,
         }
 
-    def _publish(self, ended: Ended) -> None:
+    def _publish(self, ended: Ended) -> Failure | None:
+        """Move the finished run in; return why that failed, if it did."""
+        try:
+            self._move_in(ended)
+        except OSError as error:
+            cause = explain_os_error(error)
+            failure = Failure(
+                f"it ended well but cannot be stored: {cause.reason}", cause.transient
+            )
+            # What it took stands in the line before.
+            record = self._record("failed", failure, ended) | {"seconds": 0.0, "scored": 0}
+            with contextlib.suppress(OSError):
+                append_attempt(self._job.folder, record | {"tail": []})
+            return failure
+        return None
+
+    def _move_in(self, ended: Ended) -> None:
         folder = self._job.folder
         (folder / PROGRESS).unlink(missing_ok=True)
         facts = {

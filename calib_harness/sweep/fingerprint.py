@@ -42,18 +42,19 @@ def fingerprint_files(path: str) -> str:
     return digest.hexdigest()
 
 
-def fingerprint_tasks(folder: Path, working_dir: Path) -> str:
-    """Return a hash of the tasks under `folder`: their YAMLs, functions and local data.
+def fingerprint_tasks(place: Path, working_dir: Path) -> str:
+    """Return a hash of the tasks under `place`: their YAMLs, functions and local data.
 
     Parameters
     ----------
-    folder : Path
-        The spec's `include_path`.
+    place : Path
+        A folder, such as the spec's `include_path`, or one task's YAML file.
     working_dir : Path
         Where runs start; data files are found relative to it.
     """
     digest = hashlib.sha256()
-    definitions = _definitions(folder)
+    definitions = _definitions(place)
+    folder = place.parent if place.is_file() else place
     for path in sorted({*definitions, *_functions(definitions)}):
         digest.update(os.path.relpath(path, folder).encode() + b"\0" + path.read_bytes())
     keys = ("dataset_path", "dataset_kwargs")
@@ -65,11 +66,11 @@ def fingerprint_tasks(folder: Path, working_dir: Path) -> str:
     return digest.hexdigest()
 
 
-def _definitions(folder: Path) -> dict[Path, dict[str, Any]]:
-    """Return the contents of the task YAMLs under a folder and of all that they include."""
+def _definitions(place: Path) -> dict[Path, dict[str, Any]]:
+    """Return the contents of the task YAMLs under a place and of all that they include."""
     found: dict[Path, dict[str, Any]] = {}
-    for path in map(Path, task_files(folder)):
-        if is_task_file(path):
+    for path in [place] if place.is_file() else map(Path, task_files(place)):
+        if path == place or is_task_file(path):
             found.update(_with_includes(path))
     return found
 

@@ -5,7 +5,8 @@ can change its numbers:
 
 - backend and all its arguments (revision, dtype, quantisation, ...), tasks, shots, limit, seeds,
   batch size, kind of device, chat template, system instruction, metadata, trust_remote_code;
-- the contents of a local model's files, and of the task files under `include_path` and their data;
+- the contents of a local model's files, of task files under `include_path` or named by their path,
+  and of their data;
 - the version of lm-eval, which owns prompts and tasks, and calib-harness' major and minor version
   (a patch release never changes a score).
 
@@ -31,12 +32,15 @@ import calib_harness
 from calib_harness.errors import UserError
 from calib_harness.sweep.fingerprint import fingerprint_files, fingerprint_tasks
 from calib_harness.sweep.reading import load_spec
+from calib_harness.sweep.secrets import secret_place
 from calib_harness.sweep.spec import ModelEntry, Resources, Settings, Spec, Steps
 from calib_harness.sweep.tasknames import check_tasks
 
 _DEFAULT_SEED = (0, 1234, 1234, 1234)
 # Backends of lm-eval that take a name under `model`; all others take `pretrained`.
 _NAMED_MODEL = re.compile(r"(completions|chat|anthropic|openai|watsonx|textsynth|gguf|ggml)")
+# Arguments that name a model or an adapter, on the Hub or in a folder.
+_NAMES = ("pretrained", "model", "tokenizer", "peft", "delta")
 _IS_PATH = re.compile(r"^(\.{1,2}(/|$)|~|/)")
 
 
@@ -93,30 +97,66 @@ def make_plan(path: str | Path, *, output: str | None = None) -> Plan:
     """
     path = Path(path)
     spec = load_spec(path)
+    if output is not None and secret_place(output) is not None:
+        raise UserError(
+            "--output: expected no password in a URL, which would be written into files; give it "
+            "in the way that fsspec's documentation of this file system describes"
+        )
     base = path.resolve().parent
     include_path = _folder(spec.include_path, base, f"{path}: include_path")
     working_dir = _folder(spec.working_dir, base, f"{path}: working_dir") or Path.cwd()
     check_tasks(_wanted_tasks(spec, base), include_path, path)
-    fixed = {
-        "versions": _versions_that_count(),
-        "task_files": fingerprint_tasks(include_path, working_dir) if include_path else None,
-    }
-    runs = tuple(_runs(spec, base, include_path, fixed))
+    try:
+        runs = tuple(_runs(spec, _Places(base, include_path, working_dir)))
+    except OSError as error:
+        raise UserError(
+            f"{path}: expected local models and tasks that can be read, got "
+            f"{error.filename!r} ({error.strerror})"
+        ) from None
     _refuse_duplicates(runs, path)
-    notes = [
-        f"model {run.model}: no such folder here; its run will fail unless it is there by then"
-        for run in runs
-        if _IS_PATH.match(run.model) and not Path(_resolved(run.model, base)).exists()
-    ]
+    notes = [note for run in runs for note in _notes(run, base, working_dir)]
     return Plan(
         path=path,
         spec=spec,
-        output=output or str(_resolved_output(spec.output, base)),
+        output=_resolved_output(output, Path.cwd())
+        if output
+        else _resolved_output(spec.output, base),
         include_path=include_path,
         working_dir=working_dir,
         runs=runs,
         notes=tuple(dict.fromkeys(notes)),
     )
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where the names in a spec lead to."""
+
+    base: Path
+    include_path: Path | None
+    working_dir: Path
+
+    def local(self, key: str, value: Any) -> Path | None:
+        """Return the file or folder that a model's argument stands for, if it is one here."""
+        if not isinstance(value, str):
+            return None
+        if not _IS_PATH.match(value) and key not in _NAMES:
+            return None
+        path = Path(_resolved(value, self.base))
+        if not path.is_absolute():  # a folder named like a model of the Hub is loaded in its place
+            path = self.working_dir / path
+        return path if path.exists() else None
+
+
+def _notes(run: Run, base: Path, working_dir: Path) -> Iterator[str]:
+    if _IS_PATH.match(run.model):
+        if not Path(_resolved(run.model, base)).exists():
+            yield (
+                f"model {run.model}: no such folder here; its run will fail unless it is there by "
+                "then"
+            )
+    elif (working_dir / run.model).exists():
+        yield f"model {run.model}: a folder of this name in {working_dir} takes the Hub's place"
 
 
 def _folder(value: str | None, base: Path, what: str) -> Path | None:
@@ -157,17 +197,27 @@ def _versions_that_count() -> dict[str, str]:
     return {"lm_eval": importlib.metadata.version("lm_eval"), "calib_harness": ours}
 
 
-def _runs(
-    spec: Spec, base: Path, include_path: Path | None, fixed: dict[str, Any]
-) -> Iterator[Run]:
+def _runs(spec: Spec, places: _Places) -> Iterator[Run]:
+    include_path, working_dir = places.include_path, places.working_dir
+    fixed = {
+        "versions": _versions_that_count(),
+        "task_files": fingerprint_tasks(include_path, working_dir) if include_path else None,
+    }
+    named = {
+        name: fingerprint_tasks(Path(name), working_dir)
+        for _, name in _wanted_tasks(spec, places.base)
+        if Path(name).is_absolute()
+    }
     for model in spec.models:
         settings = _merged(spec.defaults, model)
-        tasks = tuple(dict.fromkeys(_task_name(name, base) for name in model.tasks or spec.tasks))
+        names = model.tasks or spec.tasks
+        tasks = tuple(dict.fromkeys(_task_name(name, places.base) for name in names))
+        files = {"named_task_files": {name: named[name] for name in tasks if name in named}}
         for (revision, step), shots, chat in itertools.product(
             _revisions(model), settings["num_fewshot"], settings["apply_chat_template"]
         ):
             chosen = settings | {"num_fewshot": shots, "apply_chat_template": chat}
-            yield _run(model, revision, step, tasks, chosen, base, include_path, fixed)
+            yield _run(model, revision, step, tasks, chosen, places, fixed | files)
 
 
 def _revisions(model: ModelEntry) -> list[tuple[str | None, int | None]]:
@@ -204,18 +254,21 @@ def _run(
     step: int | None,
     tasks: tuple[str, ...],
     settings: dict[str, Any],
-    base: Path,
-    include_path: Path | None,
+    places: _Places,
     fixed: dict[str, Any],
 ) -> Run:
     resolved = _resolve(model, revision, tasks, settings)
-    local = [value for value in resolved["model_args"].values() if _is_local(value, base)]
+    arguments = resolved["model_args"].items()
     identity = fixed | resolved
     identity["tasks"] = sorted(resolved["tasks"])
-    identity["model_files"] = {value: fingerprint_files(_resolved(value, base)) for value in local}
+    identity["model_files"] = {
+        value: fingerprint_files(str(path))
+        for key, value in arguments
+        if (path := places.local(key, value)) is not None
+    }
     digest = _digest(identity)
-    arguments = resolved["model_args"].items()
-    launched = resolved | {"model_args": {key: _resolved(value, base) for key, value in arguments}}
+    absolute = {key: _resolved(value, places.base) for key, value in arguments}
+    launched = resolved | {"model_args": absolute}
     return Run(
         name=f"{_slug(model.id, revision, settings)}-{digest[:12]}",
         identity=digest,
@@ -227,18 +280,13 @@ def _run(
         chat=settings["apply_chat_template"],
         num_fewshot=settings["num_fewshot"],
         tasks=tasks,
-        arguments=_arguments(launched, settings["device"], include_path),
+        arguments=_arguments(launched, settings["device"], places.include_path),
         settings=identity,
         resources=settings["resources"],
         time_limit=settings["time_limit"],
         trust_remote_code=bool(settings["trust_remote_code"]),
         device=settings["device"],
     )
-
-
-def _is_local(value: Any, base: Path) -> bool:
-    is_path = isinstance(value, str) and bool(_IS_PATH.match(value))
-    return is_path and Path(_resolved(value, base)).exists()
 
 
 def _resolve(
@@ -311,13 +359,20 @@ def _digest(identity: dict[str, Any]) -> str:
 def _slug(model: str, revision: str | None, settings: dict[str, Any]) -> str:
     """Return a folder name for people; the hash behind it is what tells runs apart."""
     words = [model.rstrip("/").rsplit("/", 1)[-1]]
-    if revision is not None:
+    # A folder called step-20 need not be called step-20-step20.
+    if revision is not None and not _ends_with(words[0], revision):
         words.append(revision)
     if settings["num_fewshot"] is not None:
         words.append(f"{settings['num_fewshot']}shot")
     if settings["apply_chat_template"] is not False:
         words.append("chat")
     return re.sub(r"[^A-Za-z0-9._-]+", "_", "-".join(words)).lstrip(".")[:80]
+
+
+def _ends_with(name: str, end: str) -> bool:
+    """Return whether a name ends with the words and numbers of another, at least two of them."""
+    words, last = (re.findall("[a-z]+|[0-9]+", text.lower()) for text in (name, end))
+    return len(last) > 1 and words[-len(last) :] == last
 
 
 def _refuse_duplicates(runs: tuple[Run, ...], path: Path) -> None:

@@ -86,6 +86,9 @@ class OutputLog:
                 self._line(self._pending[start:end], is_bar=character == "\r")
                 start = end + 1
         self._pending = self._pending[start:]
+        if self._pending:
+            # A progress bar's latest state: its line ends when the next state begins.
+            self._on_line(self._redact(self._pending))
 
     def close(self) -> None:
         """Write what is left and close the file."""

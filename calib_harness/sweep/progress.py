@@ -11,7 +11,7 @@ from pathlib import Path
 
 # tqdm: "Running loglikelihood requests:  25%|██▌  | 30/120 [00:00<00:00, 156.88it/s]"
 _BAR = re.compile(
-    r"^(?P<label>.*?)\s*\d+%\|.*\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<times>[^\]]*)"
+    r"^(?P<label>.*?)\s*\d+%\|.*\|\s*(?P<done>\d+)/(?P<total>\d+) \[(?P<times>[^\]]*)\]"
 )
 _MODEL = re.compile(r"Initializing \S+ model")
 _CONTEXTS = re.compile(r"Building contexts for (\S+) on rank")

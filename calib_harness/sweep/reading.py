@@ -67,14 +67,23 @@ def load_spec(path: str | Path) -> Spec:
         raise UserError(
             f"SPEC: expected a YAML file, got {str(path)!r}: {error.strerror or error}"
         ) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2024-13-45
         told = " ".join(str(error).split()).replace('"<unicode string>", ', "")
         raise UserError(f"{path}: not YAML: {told}") from None
     if not isinstance(data, dict):
         raise UserError(
             f"{path}: expected a mapping with output, tasks and models, got {show(data)}"
         )
-    if place := secret_place(data):
+    try:
+        place, mistake = secret_place(data), _not_json(data)
+    except RecursionError:
+        raise UserError(
+            f"{path}: expected lists and mappings a few levels deep, got hundreds of levels, or an "
+            "anchor that holds its own alias; write out what is meant"
+        ) from None
+    if mistake:
+        raise UserError(f"{path}: {mistake}")
+    if place:
         raise UserError(
             f"{path}: {place}: expected no secret in a spec, got what looks like one; export it in "
             "the shell and list the variable's name under environment.pass instead"
@@ -93,6 +102,30 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f"did you mean {match[0]!r}?" if match else ""
+
+
+def _not_json(value: object, at: str = "") -> str | None:
+    """Return a sentence about the first key or value that lm-eval's arguments cannot hold, or None.
+
+    YAML has more than JSON: dates, bytes, sets, keys that are no texts.
+    """
+    if value is None or isinstance(value, (str, int, float)):
+        return None
+    parts: list[tuple[str, object]]
+    if isinstance(value, dict):
+        parts = [(f"{at}.{key}" if at else str(key), part) for key, part in value.items()]
+        odd = next((key for key in value if not isinstance(key, str)), None)
+        if odd is not None or None in value:
+            where = f"{at}: " if at else ""
+            return f"{where}expected texts for keys, got {show(odd)}; put it in quotes"
+    elif isinstance(value, list):
+        parts = [(f"{at}[{place}]", part) for place, part in enumerate(value)]
+    else:
+        return (
+            f"{at}: expected a text, a number, true, false, null, a list or a mapping, got "
+            f"{show(value)}; put it in quotes"
+        )
+    return next((found for where, part in parts if (found := _not_json(part, where))), None)
 
 
 def _sentences(error: ValidationError, data: object) -> list[str]:

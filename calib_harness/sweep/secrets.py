@@ -70,7 +70,9 @@ def secret_place(value: object, at: str = "") -> str | None:
 
 
 class Redactor:
-    """Replaces the values of secret environment variables in text by their names.
+    """Replaces secrets in text: values of secret environment variables by their names.
+
+    What looks like a token by itself (one that lies in a file of the Hub's, say) goes, too.
 
     Parameters
     ----------
@@ -92,7 +94,7 @@ class Redactor:
         }
 
     def __call__(self, text: str) -> str:
-        """Return `text` with every secret value replaced by ``[NAME]``."""
+        """Return `text` with ``[NAME]`` for a variable's value, ``[secret]`` for other tokens."""
         for value, name in self._values.items():
             text = text.replace(value, f"[{name}]")
-        return text
+        return _SECRET_VALUE.sub("[secret]", text)

@@ -7,6 +7,7 @@ runs is :mod:`calib_harness.sweep.plan`'s.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -20,10 +21,13 @@ from pydantic import (
 )
 
 from calib_harness.sweep.secrets import looks_secret, secret_key
+from calib_harness.text import visible
 
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _BYTES |= {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+# More steps than this are a slip (`by` left at 1), which would take hours only to plan.
+_MOST_STEPS = 100_000
 # Arguments of lm-eval's models that have a key of their own here.
 _OWN_KEYS = ("revision", "dtype", "batch_size", "max_batch_size", "device", "trust_remote_code")
 
@@ -38,7 +42,7 @@ _LOADS_CODE = re.compile(
 
 def _in_base_units(value: object, units: dict[str, Any]) -> float:
     """Return a number with a unit in base units; ValueError for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
     if match is None or match[2] not in units:
@@ -65,20 +69,27 @@ def _number_as_text(value: object) -> object:
 
 def _plain_name(value: str) -> str:
     """Accept what can never be taken for an option of the command that is started."""
-    if not re.fullmatch(r"[A-Za-z0-9_.~/][^\x00-\x1f]*", value):
+    if not re.fullmatch(r"[A-Za-z0-9_.~/].*", value):
         raise ValueError("begins with a character no name begins with")
+    return _one_line(value)
+
+
+def _one_line(value: str) -> str:
+    """Accept what can be shown to people as it is: no control characters, no line breaks."""
+    if visible(value) != value or set(value) & set("\t\n"):
+        raise ValueError("holds control characters")
     return value
 
 
 Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0)]
 Bytes = Annotated[int, BeforeValidator(_bytes), Field(gt=0)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Natural = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(min_length=1), AfterValidator(_plain_name)]
 # lm-eval takes tasks as one text with commas between them.
 TaskNames = Annotated[list[Annotated[Name, Field(pattern="^[^,]*$")]], Field(min_length=1)]
-# What is shown to people: no control characters, which could rewrite a terminal.
-Label = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]*$")]
+Label = Annotated[str, AfterValidator(_one_line)]
 Names = Annotated[list[Name], Field(min_length=1)]
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 Backend = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
@@ -104,9 +115,15 @@ class Section(BaseModel):
 class Resources(Section):
     """What one run needs; the executors reserve it."""
 
-    gpus: Annotated[float, Field(ge=0)] | None = _optional("a number of GPUs, at least 0")
-    cpus: Annotated[float, Field(gt=0)] | None = _optional("a number of CPU cores above 0")
+    gpus: Annotated[Finite, Field(ge=0)] | None = _optional("a number of GPUs, at least 0")
+    cpus: Annotated[Finite, Field(gt=0)] | None = _optional("a number of CPU cores above 0")
     memory: Bytes | None = _optional("a size such as 500MB or 24GiB")
+
+    @model_validator(mode="after")
+    def _whole_gpus(self) -> Resources:
+        if self.gpus is not None and self.gpus > 1 and self.gpus % 1:
+            raise ValueError(f"expected a whole number of GPUs above 1, got {self.gpus}")
+        return self
 
 
 class Settings(Section):
@@ -117,7 +134,7 @@ class Settings(Section):
     batch_size: Positive | AutoBatch | None = _optional("a whole number above 0, auto or auto:N")
     max_batch_size: Positive | None = _optional("a whole number above 0")
     num_fewshot: Shots | None = _optional("a whole number from 0 up, or a list of them")
-    limit: Annotated[float, Field(gt=0)] | None = _optional(
+    limit: Annotated[Finite, Field(gt=0)] | None = _optional(
         "a number of questions per task above 0"
     )
     seed: Natural | FourSeeds | None = _optional("a whole number from 0 up, or four of them")
@@ -162,6 +179,10 @@ class Steps(Section):
     def _forward(self) -> Steps:
         if self.stop < self.start:
             raise ValueError(f"stop ({self.stop}) lies before start ({self.start})")
+        if (number := 1 + (self.stop - self.start) // self.by) > _MOST_STEPS:
+            raise ValueError(
+                f"expected at most {_MOST_STEPS:,} steps, got {number:,}; raise `by` ({self.by})"
+            )
         return self
 
 

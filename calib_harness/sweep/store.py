@@ -7,13 +7,15 @@ manifest arrives last.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import os
 import shutil
+import tempfile
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -36,6 +38,9 @@ class Store(Protocol):
 
     def read(self, name: str, file: str) -> bytes:
         """Return a file of a finished run."""
+
+    def probe(self) -> None:
+        """Raise OSError if nothing can be written here."""
 
 
 def open_store(output: str) -> Store:
@@ -131,23 +136,43 @@ class FolderStore:
         """See :class:`Store`."""
         return (self._root / name / file).read_bytes()
 
+    def probe(self) -> None:
+        """See :class:`Store`."""
+        self._root.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._root.parent, prefix=".writable-") as probe:
+            probe.write(bytes(4096))
+            probe.flush()
+
+
+@contextlib.contextmanager
+def remote_errors(url: str) -> Iterator[None]:
+    """Turn whatever a file system behind a URL raises into an OSError; each has its own errors."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        raise OSError(f"{url}: {type(error).__name__}: {error}") from error
+
 
 class RemoteStore:
-    """Finished runs behind a URL, through fsspec."""
+    """Finished runs behind a URL, through fsspec; its methods raise OSError."""
 
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self._fs, root = fsspec.core.url_to_fs(url)
+        with remote_errors(url):
+            self._fs, root = fsspec.core.url_to_fs(url)
         self._root = f"{root.rstrip('/')}/runs"
         self.location = f"{url.rstrip('/')}/runs"
 
     def damage(self, name: str) -> str | None:
         """See :class:`Store`."""
         folder = f"{self._root}/{name}"
-        self._fs.invalidate_cache()
         try:
-            found = self._fs.find(folder, detail=True)
+            with remote_errors(self.location):
+                self._fs.invalidate_cache()
+                found = self._fs.find(folder, detail=True)
         except FileNotFoundError:
             return ""
         if not found:
@@ -163,18 +188,29 @@ class RemoteStore:
         paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
         for path in sorted(paths, key=lambda path: path.name == MANIFEST):
             target = f"{self._root}/{name}/{path.relative_to(folder).as_posix()}"
-            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
-            self._fs.put_file(str(path), target)
+            with remote_errors(self.location):
+                self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+                self._fs.put_file(str(path), target)
         shutil.rmtree(folder)
 
     def withdraw(self, name: str, folder: Path) -> None:
         """See :class:`Store`."""
-        if not folder.exists():
-            # Without a rename a transfer may be cut off: what lies here is then the fuller one.
-            self._fs.get(f"{self._root}/{name}/", f"{folder}/", recursive=True)
-        self._fs.rm(f"{self._root}/{name}", recursive=True)
+        with remote_errors(self.location):
+            if not folder.exists():
+                # Without a rename a transfer may be cut off: what lies here is then the fuller one.
+                self._fs.get(f"{self._root}/{name}/", f"{folder}/", recursive=True)
+            self._fs.rm(f"{self._root}/{name}", recursive=True)
 
     def read(self, name: str, file: str) -> bytes:
         """See :class:`Store`."""
-        content: bytes = self._fs.cat_file(f"{self._root}/{name}/{file}")
+        with remote_errors(self.location):
+            content: bytes = self._fs.cat_file(f"{self._root}/{name}/{file}")
         return content
+
+    def probe(self) -> None:
+        """See :class:`Store`."""
+        path = f"{self._root}/.writable-{uuid.uuid4().hex[:8]}"
+        with remote_errors(self.location):
+            self._fs.makedirs(self._root, exist_ok=True)
+            self._fs.pipe_file(path, b"x")
+            self._fs.rm_file(path)

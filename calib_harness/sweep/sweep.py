@@ -6,7 +6,6 @@ import contextlib
 import errno
 import os
 import sys
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +26,8 @@ from calib_harness.sweep.state import (
     run_states,
     work_folder,
 )
+from calib_harness.sweep.store import open_store
+from calib_harness.text import visible
 
 # The program that takes exactly `lm_eval run`'s arguments, with the plugin loaded.
 LAUNCHER = (sys.executable, "-m", "calib_harness", "run")
@@ -72,11 +73,12 @@ def run_sweep(
     """
     console = console or Console()
     plan = make_plan(spec, output=output)
-    states = run_states(plan)
+    states = _states(plan)
     if dry_run:
         print_states(plan, states, console)
         return 0
-    work = _writable(work_folder(plan))
+    work = work_folder(plan)
+    _refuse_unwritable(str(work), plan.output)
     _refuse_missing_variables(plan)
     jobs = [_job(plan, state, work, launcher) for state in states if state.status != "finished"]
     for note in plan.notes:
@@ -102,7 +104,7 @@ def show_status(
 ) -> int:
     """Print where every run of a sweep stands; return 0 if all are finished, else 1."""
     plan = make_plan(spec, output=output)
-    states = run_states(plan)
+    states = _states(plan)
     print_states(plan, states, console or Console())
     return 0 if all(state.status == "finished" for state in states) else 1
 
@@ -125,8 +127,10 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
             "state": told,
         }
         style = _STYLES.get(state.status, "default")
+        told = visible(told)
         table.add_row(*(Text(cells[heading]) for heading in headings[:-1]), Text(told, style=style))
-    console.print(table)
+    # Not on a terminal: every run in one line, as wide as it needs to be.
+    console.print(table, width=None if console.is_terminal else 10_000, crop=False)
     if common:
         say(console, f"tasks of every run: {', '.join(plan.runs[0].tasks)}")
     for run in plan.runs:
@@ -149,21 +153,29 @@ def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Jo
     )
 
 
-def _writable(folder: Path) -> Path:
-    """Make a folder and try to write into it; UserError where that is not possible."""
+def _states(plan: Plan) -> list[RunState]:
+    """Return the runs' states; UserError where the output cannot be read."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=".writable-") as probe:
-            probe.write(bytes(4096))
-            probe.flush()
+        return run_states(plan)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"output: the disk of {str(folder)!r} is full; make room") from None
         raise UserError(
-            f"output: expected a folder that can be written, got {str(folder)!r} "
-            f"({error.strerror}); change the spec's output or give --output"
+            f"output: expected a folder or URL that can be read, got {plan.output!r} "
+            f"({error.strerror or error}); change the spec's output or give --output"
         ) from None
-    return folder
+
+
+def _refuse_unwritable(*places: str) -> None:
+    """Raise UserError for a folder or URL into which nothing can be written."""
+    for place in dict.fromkeys(places):
+        try:
+            open_store(place).probe()
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise UserError(f"output: the disk of {place!r} is full; make room") from None
+            raise UserError(
+                f"output: expected a folder or URL that can be written, got {place!r} "
+                f"({error.strerror or error}); change the spec's output or give --output"
+            ) from None
 
 
 def _refuse_missing_variables(plan: Plan) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from calib_harness.errors import UserError
 from calib_harness.sweep.plan import Plan, Run
 from calib_harness.sweep.state import RunState
-from calib_harness.sweep.store import open_store, write_whole
+from calib_harness.sweep.store import open_store, remote_errors, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -174,7 +174,7 @@ def _write(output: str, name: str, frame: pd.DataFrame) -> str:
     if "://" in output:
         import fsspec
 
-        with fsspec.open(target, "w", encoding="utf-8") as stream:
+        with remote_errors(target), fsspec.open(target, "w", encoding="utf-8") as stream:
             stream.write(text)
     else:
         Path(target).parent.mkdir(parents=True, exist_ok=True)

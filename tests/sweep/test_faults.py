@@ -372,6 +372,16 @@ def test_output_on_a_disk_already_full_is_told_before_anything_starts(sweep, sma
     assert not sweep.scored()
 
 
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("place", ["out", "out/runs"])
+def test_file_in_the_place_of_the_output_is_told(sweep, place, dry_run):
+    path = sweep.root / place
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    with pytest.raises(UserError, match="output: expected a folder or URL that can be read"):
+        sweep.run(dry_run=dry_run)
+
+
 @pytest.fixture
 def read_only(sweep):
     """Return a function that makes the output read-only (also for root) or writable again.
@@ -401,7 +411,7 @@ def read_only(sweep):
 
 def test_read_only_output_is_told_before_anything_starts(sweep, read_only, whole_at_last):
     read_only(True)
-    with pytest.raises(UserError, match="expected a folder that can be written"):
+    with pytest.raises(UserError, match="expected a folder or URL that can be written"):
         sweep.run()
     assert not sweep.scored()
     read_only(False)

@@ -235,8 +235,7 @@ def test_status_tells_from_elsewhere_what_is_running_and_what_failed(sweep):
     sweep.order("first", "kill", at=5)
     sweep.order("second", "stall", at=15)
     process = sweep.start()
-    # The last state of a progress bar is complete when the next one begins.
-    sweep.wait_for(lambda: "running: 14/60 requests, about 5/20 questions" in status())
+    sweep.wait_for(lambda: "running: 15/60 requests, about 5/20 questions" in status())
     told = status()
     sweep.go()
     process.communicate(timeout=60)

@@ -154,6 +154,78 @@ def test_changed_data_of_a_task_makes_another_run(plan, tmp_path, monkeypatch):
     assert len(identities) == 2
 
 
+def test_changed_file_of_a_task_named_by_its_path_makes_another_run(plan, tmp_path):
+    task, functions = tmp_path / "mine" / "one.yaml", tmp_path / "mine" / "functions.py"
+    task.parent.mkdir()
+    identities = set()
+    for text, code in (("a", "b"), ("c", "b"), ("c", "d"), ("c", "d")):
+        task.write_text(f"task: one\ndoc_to_text: {text}\ndoc_to_target: !function functions.f\n")
+        functions.write_text(code)
+        identities.add(plan(tasks=["sciq", "./mine/one.yaml"]).runs[0].identity)
+    assert len(identities) == 3
+
+
+def test_folder_that_takes_the_place_of_a_hub_model_is_noted_and_part_of_the_identity(
+    plan, tmp_path, monkeypatch
+):
+    [before] = plan(models=[BASE]).runs
+    monkeypatch.chdir(tmp_path)
+    weights = tmp_path / "org" / "model" / "weights.bin"
+    weights.parent.mkdir(parents=True)
+    weights.write_bytes(b"x")
+    found = plan(models=[BASE])
+    assert found.notes == (
+        f"model org/model: a folder of this name in {tmp_path} takes the Hub's place",
+    )
+    assert found.runs[0].identity != before.identity
+    # The run still names it as the spec does: on another machine it may come from the Hub.
+    assert json.loads(option(found.runs[0], "--model_args"))["pretrained"] == "org/model"
+
+
+def test_output_of_the_command_line_starts_where_the_command_does(plan, tmp_path, monkeypatch):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    plan(working_dir="own")
+    assert make_plan(tmp_path / "spec.yaml", output="out").output == str(elsewhere / "out")
+    assert make_plan(tmp_path / "spec.yaml").output == str(tmp_path / "out")
+
+
+def test_password_in_the_output_of_the_command_line_is_refused(plan, tmp_path):
+    plan()
+    with pytest.raises(UserError, match="--output: expected no password in a URL"):
+        make_plan(tmp_path / "spec.yaml", output="s3://me:password@host/out")
+
+
+def test_model_that_cannot_be_read_is_told(plan, tmp_path, monkeypatch):
+    (tmp_path / "model").mkdir()
+    path = tmp_path / "model" / "weights.bin"
+    path.touch()
+
+    def refuse(name):  # root may read everything
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("calib_harness.sweep.plan.fingerprint_files", refuse)
+    with pytest.raises(
+        UserError, match=r"expected local models .*weights.bin' \(Permission denied"
+    ):
+        plan(models=[{"id": "./model"}])
+
+
+@pytest.mark.parametrize(
+    ("model", "revision", "name"),
+    [
+        ("./models/step-20", "step20", "step-20"),
+        ("org/model", "step20", "model-step20"),
+        ("org/model-120", "step20", "model-120-step20"),
+        ("org/model-7b", "b", "model-7b-b"),
+    ],
+)
+def test_name_of_a_run_does_not_tell_a_revision_twice(plan, model, revision, name):
+    [run] = plan(models=[{"id": model, "revisions": [revision]}]).runs
+    assert run.name == f"{name}-{run.identity[:12]}"
+
+
 def test_missing_local_model_is_noted_and_left_to_its_run(plan):
     assert plan(models=[{"id": "./nowhere"}]).notes == (
         "model ./nowhere: no such folder here; its run will fail unless it is there by then",

@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from calib_harness.sweep.display import Display, describe, say
+from calib_harness.sweep.process import OutputLog
 from calib_harness.sweep.progress import Progress, ProgressReader, read_progress, write_progress
 from calib_harness.sweep.secrets import Redactor, looks_secret
 
@@ -107,6 +108,19 @@ def test_bar_that_counts_questions_is_told_as_it_is():
     assert describe(read(line)).startswith("200/400 questions, ")
 
 
+def test_state_of_a_bar_is_known_before_the_next_one_comes(tmp_path):
+    # tqdm writes a carriage return in front of a state, not behind it.
+    reader = ProgressReader()
+    log = OutputLog(tmp_path / "log", Redactor({}), reader.feed)
+    log.feed(b"\rScoring:  25%|##    | 1/4 [00:01<00:03,  1.00 questions/s]")
+    assert describe(reader.progress).startswith("1/4 questions")
+    log.feed(b"\rScoring:  50%|###   | 2/4 [00:02<00:02,  1.0")
+    assert reader.progress.done == 1  # cut off: it might be told wrongly
+    log.feed(b"0 questions/s]")
+    assert reader.progress.done == 2
+    log.close()
+
+
 def test_second_bar_starts_its_own_rate():
     more = STOCK + "\nRunning generate requests:   0%|  | 0/10 [00:00<?, ?it/s]"
     more += "\nRunning generate requests:  50%|  | 5/10 [00:00<?, ?it/s]"
@@ -137,6 +151,16 @@ def test_names_of_secrets_are_known(name):
 @pytest.mark.parametrize("name", ["tokenizer", "pad_token", "max_tokens", "PATH", "keyboard"])
 def test_other_names_are_no_secrets(name):
     assert not looks_secret(name)
+
+
+def test_token_that_no_variable_holds_is_replaced_too():
+    assert Redactor({})("a hf_abcdefghijklmnop b") == "a [secret] b"
+
+
+def test_what_could_rewrite_a_terminal_is_shown_as_an_escape():
+    screen = Console(file=io.StringIO(), force_terminal=True, width=80)
+    say(screen, "a\x1b[2Jb\u202ec\rd\x1b[31me")
+    assert screen.file.getvalue() == "a\\x1b[2Jb\\u202ec\\rde\n"
 
 
 def test_values_of_secrets_are_replaced_by_their_names():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,35 @@ MISTAKES = {
         {"models": [{"id": "a", "family": "\x1b[2J"}]},
         "models[0].family: expected a text in one line",
     ),
+    "stage that turns the direction of writing": (
+        {"models": [{"id": "a", "stage": "base\u202eesab"}]},
+        "models[0].stage: expected a text such as base",
+    ),
+    "limit without end": (
+        {"defaults": {"limit": float("inf")}},
+        "defaults.limit: expected a number of questions per task above 0, got inf",
+    ),
+    "memory without end": (
+        {"defaults": {"resources": {"memory": float("inf")}}},
+        "defaults.resources.memory: expected a size",
+    ),
+    "one and a half GPUs": (
+        {"defaults": {"resources": {"gpus": 1.5}}},
+        "defaults.resources: expected a whole number of GPUs above 1, got 1.5",
+    ),
+    "more steps than meant": (
+        {"models": [{"id": "a", "steps": {"stop": 10**12, "by": 1}}]},
+        "models[0].steps: expected at most 100,000 steps, got 1,000,000,000,001; raise `by` (1)",
+    ),
+    "date in model_args": (
+        {"models": [{"id": "a", "model_args": {"list": [date(2024, 1, 1)]}}]},
+        "models[0].model_args.list[0]: expected a text, a number, true, false, null, a list or a "
+        "mapping, got datetime.date(2024, 1, 1); put it in quotes",
+    ),
+    "number for a key": (
+        {"defaults": {"metadata": {"map": {0: "a", "b": "c"}}}},
+        "defaults.metadata.map: expected texts for keys, got 0; put it in quotes",
+    ),
     "revision of two lines": (
         {"models": [{"id": "a", "revisions": ["main\nb"]}]},
         "models[0].revisions[0]: expected an entry of a list of branches",
@@ -124,6 +154,9 @@ def test_all_mistakes_are_told_at_once(tmp_path):
         ),
         ("- a", "expected a mapping"),
         ("output: a\noutput: b", "the key 'output' is given twice"),
+        ("output: 2024-13-45", "not YAML: month must be in 1..12"),
+        ("output: &a [*a]", "an anchor that holds its own alias"),
+        ("output: " + 500 * "[" + 500 * "]", "expected lists and mappings a few levels deep"),
         ("output: !!python/object/apply:os.system [echo]", "not YAML"),
     ],
 )
