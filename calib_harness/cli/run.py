@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -55,6 +56,7 @@ def run(context: typer.Context) -> None:
     import calib_harness.harness  # noqa: F401 registers the plugin
 
     setup_logging()
+    _log_like_lm_eval()
     sys.argv = ["lm_eval", "run", *context.args]
     cli = HarnessCLI()
     try:
@@ -71,6 +73,14 @@ def run(context: typer.Context) -> None:
         if mistake is None:
             raise
         raise UserError(mistake) from None
+
+
+def _log_like_lm_eval() -> None:
+    """Print what the package logs as lm-eval prints its own: how much of a run was resumed, too."""
+    ours, theirs = logging.getLogger("calib_harness"), logging.getLogger("lm_eval")
+    ours.setLevel(theirs.level)
+    for handler in theirs.handlers:
+        ours.addHandler(handler)
 
 
 def _explain(error: Exception, arguments: Namespace) -> str | None:

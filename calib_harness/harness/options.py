@@ -5,12 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
+from typing import Any
 
 from calib_harness.core.metrics import METRICS
-from calib_harness.core.options import check_options
+from calib_harness.core.options import DEFAULTS, check_options
 from calib_harness.errors import UserError
 from calib_harness.harness.filters import FILTERS
 
@@ -24,17 +22,9 @@ SCORE_METRICS = ("choice_mass",)
 _LM_EVAL_KEYS = frozenset({"metric", "aggregation", "higher_is_better", "hf_evaluate"})
 
 
-class Options(BaseModel):
-    """Options from `metadata` that hold for every metric of a task."""
-
-    # lm-eval merges model arguments and more into the same mapping.
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True)
-
-    n_bins: PositiveInt = 15
-    binning: Literal["uniform", "equal_mass"] = "uniform"
-
-
-_METADATA_KEYS = (*Options.model_fields, "fewshot_by")
+#: Options that `metadata` may hold, for every metric of the task that takes them.
+SHARED_OPTIONS = ("n_bins", "binning")
+_METADATA_KEYS = (*SHARED_OPTIONS, "fewshot_by")
 
 
 @dataclass(frozen=True)
@@ -45,8 +35,8 @@ class MetricSpec:
     options: Mapping[str, Any]
 
 
-def read_options(task: str, metadata: Any, where: str = "metadata") -> Options:
-    """Options from a task's metadata; `where` says in an error message where else they stood.
+def read_options(task: str, metadata: Any) -> dict[str, Any]:
+    """Shared options that a task's metadata holds; lm-eval merges much else into it.
 
     Raises
     ------
@@ -54,23 +44,25 @@ def read_options(task: str, metadata: Any, where: str = "metadata") -> Options:
         If an option has a value it cannot have, or a name that is nearly an option's.
     """
     if not isinstance(metadata, Mapping):
-        return Options()
+        return {}
     for key in metadata:
         near = difflib.get_close_matches(str(key), _METADATA_KEYS, n=1, cutoff=0.8)
         if near and key not in _METADATA_KEYS:
-            raise UserError(f"{task}: {where} holds {key!r}; did you mean {near[0]!r}?")
+            raise UserError(f"{task}: metadata holds {key!r}; did you mean {near[0]!r}?")
+    options = {key: metadata[key] for key in SHARED_OPTIONS if key in metadata}
+    _check_values(f"{task}: metadata", options)
+    return options
+
+
+def _check_values(where: str, options: Mapping[str, Any]) -> None:
     try:
-        return Options.model_validate(dict(metadata))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(
-            f"{task}: {where} `{first['loc'][0]}` is {first['input']!r}: {first['msg']}; "
-            "expected n_bins >= 1 and binning 'uniform' or 'equal_mass'"
-        ) from None
+        check_options(**options)
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
 
 
 def read_metric_list(
-    task: str, metric_list: Sequence[Mapping[str, Any]], options: Options
+    task: str, metric_list: Sequence[Mapping[str, Any]], options: Mapping[str, Any]
 ) -> list[MetricSpec]:
     """Metric specifications from a YAML's metric_list, options filled in.
 
@@ -88,13 +80,8 @@ def read_metric_list(
         given = {key: value for key, value in entry.items() if key not in _LM_EVAL_KEYS}
         for key in given:
             check_name(task, f"option of metric '{name}'", key, accepted)
-        shared = {k: v for k, v in options.model_dump().items() if k in accepted}
-        # Options given for one metric are checked like those for all.
-        read_options(task, given, where=f"metric '{name}'")
-        try:
-            check_options(**given)
-        except ValueError as error:
-            raise UserError(f"{task}: metric '{name}': {error}") from None
+        _check_values(f"{task}: metric '{name}'", given)
+        shared = {key: options.get(key, DEFAULTS[key]) for key in SHARED_OPTIONS if key in accepted}
         specs.append(MetricSpec(name, {**shared, **given}))
     _check_distinct(task, "metric_list", [spec.name for spec in specs])
     return specs

@@ -78,11 +78,24 @@ def test_the_written_log_holds_every_token_log_probability(command, write_task, 
             assert float(logprob) == pytest.approx(sum(map(float, tokens)), abs=1e-9)
 
 
+def test_a_resumed_run_says_how_much_was_scored_before(command, write_task, tmp_path, monkeypatch):
+    arguments = ("--tasks", "toy", "--include_path", write_task("toy"))
+    cached = (*arguments, "--use_cache", tmp_path / "cache")
+    n_requests = sum(len(doc["choices"]) for doc in QUESTIONS)
+    for n_before in (0, n_requests):
+        # lm-eval makes its handler once, for whatever stream there was.
+        monkeypatch.setattr("lm_eval.utils._LOGGING_CONFIGURED", False)
+        _, _, errors = command(*cached)
+        assert f"Cached requests: {n_before} of {n_requests}\n" in errors
+
+
 def test_a_mistake_in_a_yaml_is_one_sentence_and_exit_status_2(command, write_task):
     folder = write_task("toy", CLOZE.replace("version: 1.0", "n_bins: 0"))
     status, _, errors = command("--tasks", "toy", "--include_path", folder)
     assert status == 2
-    assert errors.splitlines()[-1].startswith("calib-harness: toy: metadata `n_bins` is 0")
+    assert errors.splitlines()[-1].startswith(
+        "calib-harness: toy: metadata: n_bins must be a whole number"
+    )
     assert "Traceback" not in errors
 
 
