@@ -13,7 +13,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calib_harness.core.binning import BINNINGS
-from calib_harness.core.draws import Draws
+from calib_harness.core.draws import Draws, estimates_of
 from calib_harness.core.inference import bootstrap_draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.core.recalibration import (
@@ -270,7 +270,7 @@ def _evaluate(
         )
         if draws is not None:
             draws.update(found)
-        estimates = {name: each.estimate() for name, each in found.items()}
+        estimates = estimates_of(found)
         return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
     values = {}
     for name in names:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from calib_harness.core.confidence import softmax_scores
-from calib_harness.predictions.table import Floats, Ints, Predictions
+from calib_harness.predictions.table import Bools, Floats, Ints, Predictions
 
 
 @dataclass(frozen=True)
@@ -52,18 +51,16 @@ def shared_questions(runs: Sequence[Predictions]) -> SharedQuestions:
     runs : sequence of Predictions
         Of one task and method.
     """
-    rows = _common_rows(runs)
-    aligned = [run.take(row) for run, row in zip(runs, rows, strict=True)]
+    aligned, left = _aligned(runs)
     width = max(run.scores.shape[1] for run in aligned)
     usable = np.logical_and.reduce([run.usable for run in aligned])
-    same = np.ones(len(rows[0]), dtype=bool)
+    same = np.ones(len(usable), dtype=bool)
     for run in aligned[1:]:
         same &= run.gold == aligned[0].gold
         same &= _n_choices(run) == _n_choices(aligned[0])
     keep = usable & same
-    left = [~np.isin(np.arange(len(run)), row) for run, row in zip(runs, rows, strict=True)]
     return SharedQuestions(
-        probs=tuple(softmax_scores(_widen(run.scores, width)[keep]) for run in aligned),
+        probs=tuple(_widen(run.probs[keep], width) for run in aligned),
         gold=aligned[0].gold[keep],
         doc_hash=aligned[0].doc_hash[keep],
         only=tuple(int(mask.sum()) for mask in left),
@@ -76,11 +73,21 @@ def shared_questions(runs: Sequence[Predictions]) -> SharedQuestions:
     )
 
 
-def _common_rows(runs: Sequence[Predictions]) -> list[Ints]:
-    """Return where each run has the questions that all have, in the order of the first."""
+def _aligned(runs: Sequence[Predictions]) -> tuple[list[Predictions], list[Bools]]:
+    """Return the runs on the questions that all have, in the order of the first, and what is left.
+
+    The latter is a mask over the questions of each run.
+    """
     first = runs[0].doc_hash
     if all(np.array_equal(first, run.doc_hash) for run in runs[1:]):  # nearly always
-        return [np.arange(len(first))] * len(runs)
+        return list(runs), [np.zeros(len(run), dtype=bool) for run in runs]
+    rows = _common_rows(runs)
+    left = [~np.isin(np.arange(len(run)), row) for run, row in zip(runs, rows, strict=True)]
+    return [run.take(row) for run, row in zip(runs, rows, strict=True)], left
+
+
+def _common_rows(runs: Sequence[Predictions]) -> list[Ints]:
+    """Return where each run has the questions that all have, in the order of the first."""
     keys = [_keys(run) for run in runs]
     common = keys[0]
     for other in keys[1:]:
@@ -98,5 +105,7 @@ def _n_choices(run: Predictions) -> Ints:
     return np.asarray((~np.isnan(run.scores)).sum(axis=1))
 
 
-def _widen(scores: Floats, width: int) -> Floats:
-    return np.pad(scores, ((0, 0), (0, width - scores.shape[1])), constant_values=np.nan)
+def _widen(probs: Floats, width: int) -> Floats:
+    if probs.shape[1] == width:
+        return probs
+    return np.pad(probs, ((0, 0), (0, width - probs.shape[1])), constant_values=np.nan)

@@ -3,19 +3,22 @@
 Every binned metric is a weighted mean over *groups* of entries that are binned together: one
 group of top-label pairs for ECE, one group per class for SCE, ACE and TACE. A bin's error
 needs three sums only: how many entries it holds, the sum of (probability - outcome), and the
-sum of outcomes. For uniform bins these are matrix products of the counts of a resample with
-one table per group; bins of equal mass are cut anew in every resample, on running sums.
+sum of outcomes. For uniform bins these are products of the counts of a resample with a sparse
+table, one column per bin of a group; bins of equal mass are cut anew in every resample, on
+running sums.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
+from scipy import sparse
 
-from calib_harness.core.binning import bin_index, run_starts
+from calib_harness.core.binning import bin_index, number_occupied, run_starts
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray
 
 # (R, n) counts of a resample -> (R,) values, or (R, V) of V variants.
@@ -26,7 +29,6 @@ Simulation: TypeAlias = Callable[[IntArray], FloatArray]
 Outcome: TypeAlias = Callable[[IntArray], BoolArray]
 
 NOISE_LIMIT = 2.0  # standard errors of 0 within which a bin's gap may be noise
-_BINS_AT_ONCE = 64  # per matrix product: bounds memory when there are many bins
 
 
 @dataclass(frozen=True)
@@ -93,16 +95,16 @@ class BinnedError:
 
     def resampled(self, gold: IntArray) -> Statistic:
         """Return the function from (R, n) counts to the (R,) errors of those resamples."""
-        sums = self._sums(gold, fixed=self.binning == "uniform")
+        sums = self._fixed_bins(gold) if self.binning == "uniform" else self._cut_anew(gold)
         over_groups = self._over_groups(gold.size)
 
         def evaluate(counts: FloatArray) -> FloatArray:
-            return over_groups([combine(of(counts), self.norm) for of in sums], counts)
+            return over_groups([combine(each, self.norm) for each in sums(counts)], counts)
 
         return evaluate
 
-    def deviations(self, gold: IntArray) -> Statistic:
-        """Return the function from (R, n) counts to the (R, 2) deviations of those resamples.
+    def value_and_deviations(self, gold: IntArray) -> tuple[float, Statistic]:
+        """Return the error, and the function from (R, n) counts to (R, 2) deviations from it.
 
         A deviation is a resampled error minus the error resampled from, whose distribution
         stands for that of the measured error around the true one. How much of a measured gap
@@ -112,14 +114,14 @@ class BinnedError:
         themselves there, also where the first world cuts them anew.
         """
         uniform = self.binning == "uniform"
-        fixed = self._sums(gold, fixed=True)
-        sums = fixed if uniform else self._sums(gold, fixed=False)
-        shifts = [self._noise(group, gold) for group in self.groups]
+        fixed = self._fixed_bins(gold)
+        sums = fixed if uniform else self._cut_anew(gold)
+        shifts = [self._noise(*each, gold) for each in zip(self.groups, self._bins, strict=True)]
         over_groups = self._over_groups(gold.size)
 
         def errors(counts: FloatArray) -> FloatArray:
-            taken = [of(counts) for of in sums]
-            moved = taken if uniform else [of(counts) for of in fixed]
+            taken = sums(counts)
+            moved = taken if uniform else fixed(counts)
             moved = [
                 replace(each, gap=each.gap - shift)
                 for each, shift in zip(moved, shifts, strict=True)
@@ -128,19 +130,16 @@ class BinnedError:
             return np.stack([over_groups(world, counts) for world in worlds], axis=1)
 
         centre = errors(np.ones((1, gold.size)))
-        return lambda counts: errors(counts) - centre
+        return float(centre[0, 0]), lambda counts: errors(counts) - centre
 
-    def _sums(self, gold: IntArray, *, fixed: bool) -> list[Callable[[FloatArray], BinSums]]:
-        cut = self._fixed_bins if fixed else self._cut_anew
-        return [cut(group, group.outcome(gold).astype(np.float64)) for group in self.groups]
-
-    def _noise(self, group: Group, gold: IntArray) -> FloatArray:
+    @staticmethod
+    def _noise(group: Group, bins: IntArray, gold: IntArray) -> FloatArray:
         """Return the gap sum of each bin where it may be noise, 0 where it is not.
 
         The variance of a sum is that among the questions or, where it is larger (all answers
         in a bin right), that of outcomes as probable as the values say.
         """
-        bins, gaps = self._bins(group), group.values - group.outcome(gold)
+        gaps = group.values - group.outcome(gold)
         n_bins = int(bins.max(initial=-1)) + 1
         total, squares, expected = (
             np.bincount(bins, weights=weights, minlength=n_bins)
@@ -151,9 +150,7 @@ class BinnedError:
 
     def _over_groups(self, n: int) -> Callable[[list[FloatArray], FloatArray], FloatArray]:
         """Return the mean of the groups' errors, weighted by their entries in a resample."""
-        member = np.zeros((n, len(self.groups)))
-        for k, group in enumerate(self.groups):
-            member[group.members, k] = 1.0
+        member = _marked([group.members for group in self.groups], n)
 
         def mean(errors: list[FloatArray], counts: FloatArray) -> FloatArray:
             if len(errors) == 1:
@@ -169,7 +166,7 @@ class BinnedError:
         Bins depend on probabilities only: they are the same in all simulations.
         """
         weight = np.array([len(group.members) for group in self.groups], dtype=np.float64)
-        sums = [self._outcomes(group) for group in self.groups]
+        sums = [self._outcomes(*each) for each in zip(self.groups, self._bins, strict=True)]
 
         def evaluate(gold: IntArray) -> FloatArray:
             errors = np.stack([combine(of(gold), self.norm) for of in sums], axis=1)
@@ -177,24 +174,28 @@ class BinnedError:
 
         return evaluate
 
-    def _bins(self, group: Group) -> IntArray:
-        """Return the bin of each entry, non-empty bins numbered from 0."""
-        if not group.values.size:
-            return np.zeros(0, dtype=np.int64)
-        bins = bin_index(group.values, n_bins=self.n_bins, binning=self.binning)
-        return np.unique(bins, return_inverse=True)[1]
+    @cached_property
+    def _bins(self) -> list[IntArray]:
+        """For each group the bin of each entry, non-empty bins numbered from 0."""
+        return [
+            number_occupied(bin_index(group.values, n_bins=self.n_bins, binning=self.binning))[1]
+            if group.values.size
+            else np.zeros(0, dtype=np.int64)
+            for group in self.groups
+        ]
 
-    def _outcomes(self, group: Group) -> Callable[[IntArray], BinSums]:
+    @staticmethod
+    def _outcomes(group: Group, bins: IntArray) -> Callable[[IntArray], BinSums]:
         """Sum the bins of a group whose outcomes vary and whose entries count once each."""
-        bins, rows = self._bins(group), np.arange(group.values.size)
-        once = np.ones((1, rows.size))
-        size = bin_sums(once, rows, bins, once[0])
-        expected = bin_sums(once, rows, bins, group.values)
+        each = np.arange(bins.size)
+        size = np.bincount(bins)[None, :].astype(np.float64)
+        expected = np.bincount(bins, weights=group.values)
+        table = _table(each, bins, np.ones(bins.size), bins.size)
 
         def sums(gold: IntArray) -> BinSums:
-            hits = bin_sums(group.outcome(gold).astype(np.float64), rows, bins, once[0])
+            hits = group.outcome(gold).astype(np.float64) @ table
             return BinSums(
-                total=np.full(len(gold), float(rows.size)),
+                total=np.full(len(gold), float(bins.size)),
                 gap=expected - hits,
                 size=lambda: np.broadcast_to(size, hits.shape),
                 hits=lambda: hits,
@@ -202,23 +203,44 @@ class BinnedError:
 
         return sums
 
-    def _fixed_bins(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
-        """Sum bins that do not depend on the resample: counts times a table."""
-        bins, rows, one = self._bins(group), group.rows, np.ones_like(hits)
-        together = np.zeros_like(bins)
+    def _fixed_bins(self, gold: IntArray) -> Callable[[FloatArray], list[BinSums]]:
+        """Sum bins that do not depend on the resample: counts times one table of all groups."""
+        widths = [int(bins.max(initial=-1)) + 1 for bins in self._bins]
+        ends = np.cumsum(widths)
+        rows = np.concatenate([group.rows for group in self.groups])
+        columns = np.concatenate(
+            [bins + end - width for bins, end, width in zip(self._bins, ends, widths, strict=True)]
+        )
+        hit = np.concatenate([group.outcome(gold) for group in self.groups]).astype(np.float64)
+        gaps = np.concatenate([group.values for group in self.groups]) - hit
+        gap_table = _table(rows, columns, gaps, gold.size)
+        inside = _marked([group.rows for group in self.groups], gold.size)
 
-        def sums(counts: FloatArray) -> BinSums:
-            return BinSums(
-                total=bin_sums(counts, rows, together, one).sum(axis=1),
-                gap=bin_sums(counts, rows, bins, group.values - hits),
-                size=lambda: bin_sums(counts, rows, bins, one),
-                hits=lambda: bin_sums(counts, rows, bins, hits),
-            )
+        def sums(counts: FloatArray) -> list[BinSums]:
+            total, gap = counts @ inside, counts @ gap_table
+
+            def of_entries(weights: FloatArray, part: slice) -> FloatArray:
+                return np.asarray(counts @ _table(rows, columns, weights, gold.size))[:, part]
+
+            return [
+                BinSums(
+                    total=total[:, k],
+                    gap=gap[:, part],
+                    size=partial(of_entries, np.ones_like(gaps), part),
+                    hits=partial(of_entries, hit, part),
+                )
+                for k, part in enumerate(map(slice, ends - widths, ends))
+            ]
 
         return sums
 
-    def _cut_anew(self, group: Group, hits: FloatArray) -> Callable[[FloatArray], BinSums]:
-        """Sum bins that are cut anew in each resample, on running sums over sorted values."""
+    def _cut_anew(self, gold: IntArray) -> Callable[[FloatArray], list[BinSums]]:
+        """Sum bins that are cut anew in each resample."""
+        sums = [self._cut_group(group, group.outcome(gold)) for group in self.groups]
+        return lambda counts: [of(counts) for of in sums]
+
+    def _cut_group(self, group: Group, hits: BoolArray) -> Callable[[FloatArray], BinSums]:
+        """Sum the bins of a group that are cut anew, on running sums over sorted values."""
         order = np.argsort(group.values, kind="stable")
         ordered = group.values[order]
         last = np.flatnonzero(np.diff(ordered, append=np.inf))
@@ -251,19 +273,17 @@ class BinnedError:
         return sums
 
 
-def bin_sums(
-    table: FloatArray, columns: IntArray, bins: IntArray, weights: FloatArray
-) -> FloatArray:
-    """Return the weighted sums of a table's columns that share a bin, shape (R, bins)."""
-    n_bins = int(bins.max(initial=-1)) + 1
-    result = np.empty((len(table), n_bins))
-    for start in range(0, n_bins, _BINS_AT_ONCE):
-        stop = min(start + _BINS_AT_ONCE, n_bins)
-        here = slice(None) if n_bins <= _BINS_AT_ONCE else (bins >= start) & (bins < stop)
-        spread = np.zeros((table.shape[1], stop - start))
-        spread[columns[here], bins[here] - start] = weights[here]
-        result[:, start:stop] = table @ spread
-    return result
+def _table(rows: IntArray, bins: IntArray, weights: FloatArray, n: int) -> sparse.csr_array:
+    """Return the (n, bins) table with each entry's weight in the row of its question."""
+    return sparse.csr_array((weights, (rows, bins)), shape=(n, int(bins.max(initial=-1)) + 1))
+
+
+def _marked(rows: Sequence[IntArray], n: int) -> FloatArray:
+    """Return (n, groups) zeros with ones in the rows of each group."""
+    marked = np.zeros((n, len(rows)))
+    for k, of_group in enumerate(rows):
+        marked[of_group, k] = 1.0
+    return marked
 
 
 def combine(sums: BinSums, norm: str) -> FloatArray:

@@ -85,6 +85,35 @@ def bin_index(
     return (np.searchsorted(starts, group, side="right") - 1).astype(np.int64)
 
 
+def number_occupied(bins: IntArray) -> tuple[IntArray, IntArray, IntArray]:
+    """Give the bins that hold something numbers from 0, without gaps.
+
+    Parameters
+    ----------
+    bins : ndarray of int, shape (n,)
+        The bin of each entry.
+
+    Returns
+    -------
+    kept : ndarray of int, shape (B,)
+        The bins that hold something, in their order.
+    at : ndarray of int, shape (n,)
+        The new number of each entry's bin: ``kept[at]`` is `bins`.
+    size : ndarray of int, shape (B,)
+        Entries in each of `kept`.
+
+    Examples
+    --------
+    >>> [each.tolist() for each in number_occupied(np.array([4, 1, 4]))]
+    [[1, 4], [1, 0, 1], [1, 2]]
+    """
+    size = np.bincount(bins)
+    kept = np.flatnonzero(size)
+    number = np.zeros_like(size)
+    number[kept] = np.arange(kept.size)
+    return kept, number[bins], size[kept]
+
+
 def run_starts(size_up_to: FloatArray, n_bins: int, binning: str) -> IntArray:
     """Return where each run of equal mass starts, for many weightings of the same values.
 

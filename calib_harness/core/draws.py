@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from calib_harness.core.checks import FloatArray, check_fraction
-from calib_harness.core.resampling import interval_over, two_sided_over
+from calib_harness.core.resampling import intervals_over, two_sided_over
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,10 @@ class Draws:
     deviations: FloatArray
     bounds: tuple[float, float]
 
-    def estimate(self, level: float = 0.95) -> Estimate:
-        """Return the value with its standard error and interval."""
-        worlds = list(self.deviations.T)
-        return Estimate(self.value, *interval_over(self.value, worlds, level, self.bounds))
+    @property
+    def worlds(self) -> list[FloatArray]:
+        """The deviations in each world, (R,) each."""
+        return list(self.deviations.T)
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,20 @@ class PairedChange:
     p_value: float
 
 
+def estimates_of(draws: dict[str, Draws], level: float = 0.95) -> dict[str, Estimate]:
+    """Return each value with its standard error and interval; all must share their resamples."""
+    spreads = intervals_over(
+        [each.value for each in draws.values()],
+        [each.worlds for each in draws.values()],
+        level,
+        [each.bounds for each in draws.values()],
+    )
+    return {
+        name: Estimate(each.value, *spread)
+        for (name, each), spread in zip(draws.items(), spreads, strict=True)
+    }
+
+
 def changes_between(
     base: dict[str, Draws], aligned: dict[str, Draws], *, same: bool, level: float = 0.95
 ) -> dict[str, PairedChange]:
@@ -75,16 +89,19 @@ def changes_between(
     level : float
     """
     check_fraction("level", level)
-    result = {}
-    for name, first in base.items():
-        second = aligned[name]
-        change = float(_minus(np.float64(second.value), np.float64(first.value)))
-        span = first.bounds[1] - first.bounds[0]
-        worlds = _pair_worlds(first.deviations, second.deviations, same=same)
-        spread = interval_over(change, worlds, level, (-span, span))
-        p_value = two_sided_over(change, worlds)
-        result[name] = PairedChange(first.value, second.value, change, *spread, p_value=p_value)
-    return result
+    both = [(first, aligned[name]) for name, first in base.items()]
+    changes = [float(_minus(np.float64(b.value), np.float64(a.value))) for a, b in both]
+    worlds = [_pair_worlds(a.deviations, b.deviations, same=same) for a, b in both]
+    spans = [a.bounds[1] - a.bounds[0] for a, _ in both]
+    spreads = intervals_over(changes, worlds, level, [(-span, span) for span in spans])
+    return {
+        name: PairedChange(
+            a.value, b.value, change, *spread, p_value=two_sided_over(change, of_change)
+        )
+        for name, (a, b), change, of_change, spread in zip(
+            base, both, changes, worlds, spreads, strict=True
+        )
+    }
 
 
 def _pair_worlds(base: FloatArray, aligned: FloatArray, *, same: bool) -> list[FloatArray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, special
@@ -83,7 +85,8 @@ def consistency_interval(
     Raises
     ------
     ValueError
-        If a confidence lies outside [0, 1] or `level` not strictly between 0 and 1.
+        If a confidence lies outside [0, 1], a bin is empty, or `level` is not strictly between
+        0 and 1.
 
     Examples
     --------
@@ -98,27 +101,44 @@ def consistency_interval(
     at = np.asarray(bins, dtype=np.int64)
     same_length(confidence=c, bins=at)
     sizes = np.bincount(at)
-    reached = np.cumsum(_hits_distribution(np.clip(c, 0.0, 1.0), at, sizes), axis=1)
-    low, high = ((reached < quantile).sum(axis=1) for quantile in (tail, 1 - tail))
-    return low / sizes, high / sizes
+    if (sizes == 0).any():
+        raise ValueError(
+            f"bins must be numbered without gaps; bin {int(np.argmin(sizes))} is empty."
+        )
+    ends = np.empty((2, sizes.size))
+    for these, probability in _hits_distributions(np.clip(c, 0.0, 1.0), at, sizes):
+        reached = np.cumsum(probability, axis=0)
+        ends[:, these] = [(reached < quantile).sum(axis=0) for quantile in (tail, 1 - tail)]
+    low, high = ends / sizes
+    return low, high
 
 
-def _hits_distribution(confidence: FloatArray, bins: IntArray, sizes: IntArray) -> FloatArray:
-    """Return the probability of each number of hits, shape (bins, at least largest size + 1).
+def _hits_distributions(
+    confidence: FloatArray, bins: IntArray, sizes: IntArray
+) -> Iterator[tuple[IntArray, FloatArray]]:
+    """Yield bins of like size with the probability of each number of hits, (numbers, bins).
 
     All bins at once: the factors of a bin lie side by side and are multiplied in pairs until
-    one polynomial per bin is left, an odd one by 1.
+    one polynomial is left, an odd one by 1. A bin that is done is taken out, so that what comes
+    out for it does not depend on the others.
     """
     order = np.argsort(bins, kind="stable")
     factors, counts = np.stack([1 - confidence, confidence])[:, order], sizes
-    while counts.max() > 1:
+    left = np.arange(sizes.size)
+    while True:
+        done = counts == 1
+        if done.any():
+            columns = np.repeat(done, counts)
+            yield left[done], factors[:, columns]
+            factors, counts, left = factors[:, ~columns], counts[~done], left[~done]
+        if not counts.size:
+            return
         even = counts + counts % 2
         shift = np.cumsum(even - counts) - (even - counts)
         padded = np.zeros((len(factors), int(even.sum())))
         padded[0] = 1.0
         padded[:, np.arange(factors.shape[1]) + np.repeat(shift, counts)] = factors
         factors, counts = _products(padded[:, 0::2], padded[:, 1::2]), even // 2
-    return factors.T
 
 
 def _products(left: FloatArray, right: FloatArray) -> FloatArray:

@@ -95,8 +95,9 @@ class Metric:
         ``simulation(probs, **options)`` gives the function from (R, n) gold indices to (R,)
         values.
     deviation : callable, optional
-        ``deviation(probs, gold, **options)`` gives the function from (R, n) counts to the (R, V)
-        deviations from the value, in V worlds that the data do not tell apart; one by default.
+        ``deviation(probs, gold, **options)`` gives the value and the function from (R, n) counts
+        to the (R, V) deviations from it, in V worlds that the data do not tell apart; one by
+        default.
     needs_usable : bool
         False if rows that cannot be used may be passed in.
     """
@@ -109,7 +110,7 @@ class Metric:
     source: str
     statistic: Callable[..., Statistic]
     simulation: Callable[..., Simulation] | None = None
-    deviation: Callable[..., Statistic] | None = None
+    deviation: Callable[..., tuple[float, Statistic]] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     needs_usable: bool = True
 
@@ -131,10 +132,10 @@ class Metric:
     ) -> tuple[float, Statistic]:
         """Return the value and what `prepare_deviations` does, of rows that were checked."""
         complete = self.complete(options)
+        if self.deviation is not None:
+            return self.deviation(probs, gold, **complete)
         statistic = self.statistic(probs, gold, **complete)
         value = point_value(statistic, len(probs))
-        if self.deviation is not None:
-            return value, self.deviation(probs, gold, **complete)
 
         def evaluate(counts: FloatArray) -> FloatArray:
             with np.errstate(invalid="ignore"):  # inf - inf is undefined, and counted as such
@@ -201,8 +202,8 @@ def _binned(
     def simulation(probs: FloatArray, **given: Any) -> Simulation:
         return error(probs, **given).simulated()
 
-    def deviation(probs: FloatArray, gold: IntArray, **given: Any) -> Statistic:
-        return error(probs, **given).deviations(gold)
+    def deviation(probs: FloatArray, gold: IntArray, **given: Any) -> tuple[float, Statistic]:
+        return error(probs, **given).value_and_deviations(gold)
 
     return Metric(
         name, function, "lower", options, formula, source, statistic, simulation, deviation

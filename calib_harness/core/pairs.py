@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.binned import BinnedError, point_value, top_label_groups
+from calib_harness.core.binned import BinnedError, BinSums, combine, top_label_groups
 from calib_harness.core.binning import DEFAULT_N_BINS
-from calib_harness.core.checks import FloatArray, check_count, check_pairs
+from calib_harness.core.checks import FloatArray, IntArray, check_count, check_pairs
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, Null
 from calib_harness.core.options import check_options
 from calib_harness.core.resampling import block_sizes, interval_over, resampled_values, spread_of
@@ -58,9 +58,8 @@ def bootstrap_pairs(
     n_resamples = check_count("n_resamples", n_resamples, least=2)
     conf, hit = check_pairs(confidence, correct)
     error, outcome = _error(conf, n_bins, binning), hit.astype(np.int64)
-    value = point_value(error.resampled(outcome), conf.size)
-    deviations = {"": error.deviations(outcome)}
-    (draws,) = resampled_values(deviations, conf.size, n_resamples, rng).values()
+    value, deviations = error.value_and_deviations(outcome)
+    (draws,) = resampled_values({"": deviations}, conf.size, n_resamples, rng).values()
     return Estimate(value, *interval_over(value, list(draws.T), level, _BOUNDS))
 
 
@@ -109,6 +108,16 @@ def null_of_pairs(
         ]
     )
     return Null(float(draws.mean()), *spread_of(draws, level, _BOUNDS))
+
+
+def error_of_bins(confidence: FloatArray, hit: FloatArray, at: IntArray) -> float:
+    """Return the calibration error of pairs whose bins, numbered from 0, are known."""
+    size, gap, hits = (
+        np.bincount(at, weights=weights)[None, :].astype(np.float64)
+        for weights in (np.ones_like(hit), confidence - hit, hit)
+    )
+    sums = BinSums(size.sum(axis=1), gap, lambda: size, lambda: hits)
+    return float(combine(sums, "l1")[0])
 
 
 def _error(confidence: FloatArray, n_bins: int, binning: str) -> BinnedError:

@@ -82,6 +82,23 @@ def test_consistency_interval_equals_adding_trials_one_by_one(n: int) -> None:
         assert high[b] == last / len(members)
 
 
+def test_consistency_interval_of_a_bin_does_not_depend_on_the_other_bins() -> None:
+    rng = np.random.default_rng(0)
+    sizes = [1, 2, 3, 7, 40, 300]
+    confidence, bins = rng.random(sum(sizes)), np.repeat(np.arange(6), sizes)
+    together = np.array(consistency_interval(confidence, bins))
+    alone = [
+        consistency_interval(confidence[bins == b], np.zeros(n, dtype=int))
+        for b, n in enumerate(sizes)
+    ]
+    assert together.T.tolist() == [[float(low[0]), float(high[0])] for low, high in alone]
+
+
+def test_consistency_interval_of_bins_with_a_gap_in_their_numbers_raises() -> None:
+    with pytest.raises(ValueError, match="without gaps; bin 1 is empty"):
+        consistency_interval([0.5, 0.5], [0, 2])
+
+
 def test_equal_confidences_have_the_binomial_interval() -> None:
     low, high = consistency_interval(np.full(2000, 0.7), np.zeros(2000, dtype=int))
     expected = stats.binom(2000, 0.7).ppf([0.025, 0.975]) / 2000

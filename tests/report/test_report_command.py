@@ -16,6 +16,7 @@ from calib_harness.errors import UserError
 from calib_harness.report.page import make_report
 from calib_harness.report.page.columns import printed_alike
 from calib_harness.report.page.make import _resamples_for
+from tests.predictions.entries import entry, write_run
 
 
 def document(page):
@@ -37,6 +38,14 @@ def test_page_names_no_file_but_itself(site):
     assert re.findall(r'(?:src|href)="(?!#)[^"]*"', markup) == []
     assert "url(" not in markup
     assert "sourceMappingURL" not in site.read_text(encoding="utf-8")
+
+
+def test_log_in_which_no_question_can_be_used_has_a_row_and_empty_diagrams(tmp_path):
+    impossible = [entry(number, [-np.inf] * 4, 0) for number in range(5)]
+    write_run(tmp_path / "logs", impossible, model="org/broken", task="letters")
+    page = document(make_report(tmp_path / "logs", tmp_path / "page.html", cache=False))
+    assert page["entries"]["n"] == page["entries"]["unusable"] == [5]
+    assert page["columns"]["diagrams"]["top_size"]["length"] == 0
 
 
 def test_same_logs_give_the_same_page_but_for_the_date(runs, tmp_path):

@@ -14,7 +14,12 @@ from threadpoolctl import threadpool_limits
 from calib_harness.core.draws import Draws
 from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Bools, Floats, Predictions
-from calib_harness.report.reliability import Reliability, reliability_of_pairs
+from calib_harness.report.reliability import (
+    Pairs,
+    Reliability,
+    empty_reliability,
+    reliability_of_each,
+)
 from calib_harness.summary import SummaryOptions, summarise
 
 Binning: TypeAlias = tuple[int, str]
@@ -100,35 +105,34 @@ def entry_numbers(
     rows = summarise(p, options, draws=draws)
     probs, gold = p.probs[p.usable], p.gold[p.usable]
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
-    classes = []
+    asked = [
+        Pairs(confidence, correct, *binning, diagrams.n_resamples, diagrams.seed)
+        for binning in diagrams.binnings
+    ]
     for k, column in enumerate(probs.T):
         exists = ~np.isnan(column)
         pairs = column[exists], gold[exists] == k
-        classes.append(
-            _binned(*pairs, diagrams.class_binnings, diagrams.n_class_resamples, diagrams.seed)
-        )
+        asked += [
+            Pairs(*pairs, *binning, diagrams.n_class_resamples, diagrams.seed)
+            for binning in diagrams.class_binnings
+        ]
+    found = _diagrams(asked)
+    first, each = len(diagrams.binnings), len(diagrams.class_binnings)
     return EntryNumbers(
         rows=rows,
-        top=_binned(confidence, correct, diagrams.binnings, diagrams.n_resamples, diagrams.seed),
-        classes=classes,
+        top=found[:first],
+        classes=[found[at : at + each] for at in range(first, len(found), each)],
         risk=risk_curve(confidence, correct),
         draws=draws,
     )
 
 
-def _binned(
-    values: Floats, came_true: Bools, binnings: Sequence[Binning], n_resamples: int, seed: int
-) -> list[Reliability]:
+def _diagrams(asked: Sequence[Pairs]) -> list[Reliability]:
+    """Bin all pairs; there are none where no question, or none with this choice, can be used."""
+    found = iter(reliability_of_each([pairs for pairs in asked if np.size(pairs.confidence)]))
     return [
-        reliability_of_pairs(
-            values,
-            came_true,
-            n_bins=n_bins,
-            binning=rule,
-            n_resamples=n_resamples if values.size else 0,
-            seed=seed,
-        )
-        for n_bins, rule in binnings
+        next(found) if np.size(pairs.confidence) else empty_reliability(pairs.n_bins, pairs.binning)
+        for pairs in asked
     ]
 
 
