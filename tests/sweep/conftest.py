@@ -32,13 +32,18 @@ doc_to_text: question
 """
 
 
-# A fault, where it is tested, how many requests were scored in all, how many of them twice.
-FAULTS = pytest.StashKey[list[tuple[str, str, int, int]]]()
-
-
-def pytest_terminal_summary(terminalreporter, config) -> None:
-    """Print what every fault cost."""
-    if rows := config.stash.get(FAULTS, []):
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Print what every fault cost, also of tests that other processes carried out."""
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
+    ]
+    rows = [
+        value
+        for report in reports
+        for name, value in report.user_properties
+        if name == "fault" and report.when == "call"
+    ]
+    if rows:
         terminalreporter.section("requests scored twice after a fault")
         width = max(len(fault) for fault, *_ in rows)
         for fault, test, scored, twice in rows:
@@ -52,7 +57,8 @@ def note_fault(request):
     def note(fault: str, requests: Counter) -> None:
         scored, twice = requests.total(), requests.total() - len(requests)
         test = f"{request.path.name}::{request.node.name}"
-        request.config.stash.setdefault(FAULTS, []).append((fault, test, scored, twice))
+        # Reports carry these from pytest-xdist's processes, too.
+        request.node.user_properties.append(("fault", [fault, test, scored, twice]))
 
     return note
 

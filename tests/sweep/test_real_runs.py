@@ -92,7 +92,7 @@ def world(tmp_path_factory) -> Path:
 
 def carry_out(world, output: str) -> tuple[int, str]:
     """Run the sweep into a folder; return its status and what it printed."""
-    launcher = [sys.executable, str(Path(__file__).with_name("counting_run.py"))]
+    launcher = [sys.executable, str(Path(__file__).with_name("real_run.py"))]
     with pytest.MonkeyPatch.context() as patch, open(os.devnull, "w") as nowhere:
         patch.setenv("COUNTER", str(world / f"{output}-scored"))
         patch.setenv("KILL_AT", str(world / f"{output}-kill"))
