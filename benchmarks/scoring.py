@@ -16,7 +16,7 @@ float32, on the CPU) and prints, per workload,
 - the largest difference of a sum, and the largest share of the difference that a run accepts as
   rounding (`harness/agreement.py`): in half precision stock rounds each log-probability, too.
 
-On a GPU each side first scores the requests once untimed.
+On a GPU each side first scores the requests once to warm up; that time is printed, not counted.
 """
 
 from __future__ import annotations
@@ -134,6 +134,7 @@ class Side:
     name: str
     score: Callable[[], Sums]
     seconds: list[float] = field(default_factory=list)
+    first: float | None = None
     tokens: int = 0
     peak: float = 0.0
     sums: Sums = field(default_factory=list)
@@ -153,6 +154,8 @@ class Side:
             seconds = time.perf_counter() - start
         if timed:
             self.seconds.append(seconds)
+        else:
+            self.first = seconds
         self.tokens = read.tokens
         self.peak = max(self.peak, grown.megabytes)
 
@@ -305,6 +308,7 @@ def run(lm: HFLM, name: str, workload: Workload, repeats: int) -> bool:
     )
     for side in (stock, ours):
         times = " ".join(f"{value:.2f}" for value in side.seconds)
+        times += "" if side.first is None else f"; first {side.first:.2f}"
         print(
             f"  {side.name:6}{statistics.median(side.seconds):8.2f} s ({times})"
             f"{side.tokens:10,} tokens   peak memory +{side.peak:,.0f} MB"

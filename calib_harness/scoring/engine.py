@@ -8,7 +8,7 @@ scored, and normalised in pieces.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -275,7 +275,7 @@ class _Runner:
             return ready[None], *others
 
         hook = self._head.register_forward_pre_hook(select) if self._head is not None else None
-        with torch.no_grad(), self.context():
+        with torch.no_grad(), self.context(), _without_cudnn_attention():
             try:
                 logits = self.model(input_ids=inputs.to(self.device), **arguments).logits
             finally:
@@ -308,6 +308,21 @@ class _Runner:
             )
             scored += map(_Scored, targets, logprobs.tolist(), is_greedy.tolist())
         return scored
+
+
+@contextmanager
+def _without_cudnn_attention() -> Iterator[None]:
+    """Leave attention to the kernels that take any shape at once.
+
+    cuDNN's prepares itself for each new shape, which takes longer than a pass of a small model
+    does, and hardly two passes have the same.
+    """
+    enabled = torch.backends.cuda.cudnn_sdp_enabled()
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    try:
+        yield
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(enabled)
 
 
 def log_probabilities(

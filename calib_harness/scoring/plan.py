@@ -225,8 +225,9 @@ class _State(Generic[T]):
             result = self.forward(batch)
             self.scored.update(batch.nodes)
             yield result
+            width = batch.width
             below += [
-                (child, (*prefix, Span(slot + row * batch.width, len(node.tokens))))
+                (child, (*prefix, Span(slot + row * width, len(node.tokens))))
                 for row, (node, prefix) in enumerate(rows)
                 for child in node.children
                 if child not in self.finished

@@ -8,16 +8,19 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from calib_harness.harness.agreement import tolerance
 from calib_harness.scoring.engine import TokenScores, budget_for, score
+from calib_harness.scoring.plan import Costs
 from tests.scoring.models import CONFIGS, make_model, score_one_by_one
 from tests.scoring.test_engine import EAGER, MAX_LENGTH, make_requests
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 
 
-def score_all(model, requests, *, batch_size: int = 3, **settings) -> list[TokenScores]:
+def score_all(
+    model, requests, *, batch_size: int = 3, costs: Costs = EAGER, **settings
+) -> list[TokenScores]:
     budget = budget_for(batch_size, requests, MAX_LENGTH)
     scored = dict(
-        score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=EAGER, **settings)
+        score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=costs, **settings)
     )
     return [scored[index] for index in range(len(requests))]
 
@@ -74,6 +77,7 @@ def test_running_out_of_memory_halves_the_budget_and_loses_nothing(hungry_model,
         hungry_model,
         requests,
         batch_size=200,
+        costs=EAGER._replace(per_pass=1024),
         on_smaller_budget=lambda budget: budgets.append(budget.tokens),
     )
     assert budgets

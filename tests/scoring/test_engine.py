@@ -89,3 +89,17 @@ def test_the_head_is_run_once_for_several_passes_with_few_positions():
     list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=EAGER))
     hook.remove()
     assert sum(n > 0 for n in rows) < len(rows) / 2
+
+
+def test_cudnn_attention_is_off_while_the_model_runs_and_as_it_was_afterwards():
+    model, requests = make_model("llama"), make_requests()
+    seen = []
+    hook = model.register_forward_hook(
+        lambda *_: seen.append(torch.backends.cuda.cudnn_sdp_enabled())
+    )
+    before = torch.backends.cuda.cudnn_sdp_enabled()
+    budget = budget_for(3, requests, MAX_LENGTH)
+    list(score(model, requests, budget=budget, max_length=MAX_LENGTH, costs=EAGER))
+    hook.remove()
+    assert set(seen) == {False}
+    assert torch.backends.cuda.cudnn_sdp_enabled() == before
