@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -23,6 +25,8 @@ from calib_harness.core.recalibration import (
 )
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Floats, Ints, Predictions
+
+logger = logging.getLogger(__name__)
 
 #: What the metrics table shows unless told otherwise.
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "auroc", "overconfidence")
@@ -120,7 +124,8 @@ def metrics_frame(
     Raises
     ------
     UserError
-        If an option is wrong, or the task named by `fit_on` is missing for some run.
+        If an option is wrong, or no run is of the task named by `fit_on`. Runs without a
+        temperature, because their model was not run on that task, are named in a warning.
     """
     options = SummaryOptions(
         tuple(metrics), n_bins, binning, n_resamples, seed, recalibrate or bool(fit_on), fit_on
@@ -134,7 +139,16 @@ def metrics_frame(
     for part in _in_parallel(predictions, options, temperatures, n_jobs):
         rows.extend(part)
     columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS]
-    return pd.DataFrame(rows, columns=columns)
+    frame = pd.DataFrame(rows, columns=columns)
+    return frame.assign(n_shot=whole_numbers(frame["n_shot"]))
+
+
+def whole_numbers(values: pd.Series) -> pd.Series:
+    """Return a column whose missing values turned it into floats as whole numbers and None."""
+    if values.dtype.kind != "f":
+        return values
+    numbers = [None if np.isnan(value) else int(value) for value in values]
+    return pd.Series(numbers, index=values.index, dtype=object)
 
 
 def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
@@ -159,14 +173,17 @@ def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index(drop=True)
 
 
-def fit_temperatures(
-    predictions: Iterable[Predictions], fit_on: str
-) -> dict[tuple[Any, ...], float]:
+#: Temperature by what a run was (`_transfer_key`) and its number of shots.
+Temperatures: TypeAlias = dict[tuple[Any, ...], dict[int | None, float]]
+
+
+def fit_temperatures(predictions: Iterable[Predictions], fit_on: str) -> Temperatures:
     """Fit one temperature per run × method on the task `fit_on`."""
-    temperatures = {}
+    temperatures: Temperatures = defaultdict(dict)
     for p in predictions:
         if fit_on in (p.header.task, p.header.benchmark) and p.usable.any():
-            temperatures[_transfer_key(p)] = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+            fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+            temperatures[_transfer_key(p)][p.header.n_shot] = fitted
     if not temperatures:
         raise UserError(f"--fit-on {fit_on}: no log of that task is among LOGS.")
     return temperatures
@@ -177,10 +194,28 @@ def _transfer_key(p: Predictions) -> tuple[Any, ...]:
     return (h.label, h.method, h.chat_template, h.settings)
 
 
+def _transferred(p: Predictions, temperatures: Temperatures, fit_on: str | None) -> float:
+    """Return the temperature of the same shots, else the only one; NaN and a warning if none."""
+    fitted = temperatures.get(_transfer_key(p), {})
+    if p.header.n_shot in fitted:
+        return fitted[p.header.n_shot]
+    if len(fitted) == 1:
+        return next(iter(fitted.values()))
+    logger.warning(
+        "%s on %s (%s) has no temperature: %s with the same settings%s",
+        p.header.label,
+        p.header.task,
+        p.header.method,
+        f"it was run on {fit_on}" if fitted else f"there is no log of {fit_on}",
+        ", but with other numbers of shots only" if fitted else "",
+    )
+    return np.nan
+
+
 def _in_parallel(
     predictions: Iterable[Predictions],
     options: SummaryOptions,
-    temperatures: dict[tuple[Any, ...], float] | None,
+    temperatures: Temperatures | None,
     n_jobs: int,
 ) -> Iterator[list[dict[str, Any]]]:
     """Summarise in order, a few at a time, so that an iterator is never drained ahead."""
@@ -203,7 +238,7 @@ def _in_parallel(
 def summarise(
     p: Predictions,
     options: SummaryOptions,
-    temperatures: dict[tuple[Any, ...], float] | None = None,
+    temperatures: Temperatures | None = None,
     draws: dict[str, Draws] | None = None,
 ) -> list[dict[str, Any]]:
     """Return the rows of one run × task × method; see :func:`metrics_frame`.
@@ -314,7 +349,7 @@ def _insert_null(
 
 
 def _recalibrated(
-    p: Predictions, options: SummaryOptions, temperatures: dict[tuple[Any, ...], float] | None
+    p: Predictions, options: SummaryOptions, temperatures: Temperatures | None
 ) -> dict[str, _Row]:
     """Temperature and the ECE after it; never fitted on the questions it is judged on."""
     scores, gold = p.scores[p.usable], p.gold[p.usable]
@@ -324,7 +359,7 @@ def _recalibrated(
         temperature = fit_temperature(scores, gold)
         _, probs = cross_fit_temperature(scores, gold, n_folds=min(5, len(gold)), rng=options.seed)
     else:
-        temperature = temperatures.get(_transfer_key(p), np.nan)
+        temperature = _transferred(p, temperatures, options.fit_on)
         if options.fit_on in (p.header.task, p.header.benchmark) or np.isnan(temperature):
             return {"temperature": (temperature,) + (np.nan,) * 3}
         probs = apply_temperature(scores, temperature)

@@ -201,6 +201,100 @@ def test_pairs_file(tmp_path: Path) -> None:
         read_pairs(tmp_path / "none.csv")
 
 
+def test_task_or_method_of_one_side_only_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    runs = [make_run("b"), make_run("b", task="other"), make_run("a")]
+    runs.append(make_run("a", method="continuation-sum"))
+    result = quick(runs, base="b", aligned="a")
+    assert set(result.changes["task"]) == {"toy"}
+    assert "other (choice): not compared between b and a, as there is no log of a" in caplog.text
+    assert "toy (continuation-sum): not compared between b and a, as there is no log of b" in (
+        caplog.text
+    )
+
+
+def test_runs_match_by_shots_where_templates_differ(caplog: pytest.LogCaptureFixture) -> None:
+    base = [make_run("b", n=2, n_shot=shots) for shots in (0, 5)]
+    aligned = [make_run("a", n=2, n_shot=shots, chat_template=True) for shots in (0, 5)]
+    matched = match_runs([base, aligned])
+    assert [[run.header.n_shot for run in runs] for runs in matched] == [[0, 0], [5, 5]]
+    assert "differ in chat_template (False and True)" in caplog.text
+    # Two runs of the same number of shots: which of them is meant is not guessed.
+    caplog.set_level("INFO")
+    assert (
+        match_runs([base, [*aligned, replace_header(aligned[0], settings="x")]])[0] == (matched[1])
+    )
+    assert "toy (choice): 1 of b and 2 of a have no partner with the same prompt settings" in (
+        caplog.text
+    )
+
+
+def replace_header(run: Predictions, **fields: Any) -> Predictions:
+    return replace(run, header=replace(run.header, **fields))
+
+
+def test_other_version_of_the_task_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    quick([make_run("b", task_version="1.0"), make_run("a", task_version="2.0")], [("f", "b", "a")])
+    assert "toy: b and a differ in task_version ('1.0' and '2.0')" in caplog.text
+
+
+@pytest.mark.parametrize("setting", [{"n_shot": 5}, {"chat_template": True}])
+def test_a_pair_under_two_prompt_settings_is_no_two_pairs(setting: dict) -> None:
+    # The sign test counted each run of a pair as a pair, and ranked one against the other.
+    runs = [
+        make_run(f"{model}{i}", sharpness=sharpness * (1 + i / 10), **prompt)
+        for i in range(3)
+        for model, sharpness in (("b", 1.0), ("a", 3.0))
+        for prompt in ({}, setting)
+    ]
+    pairs = [(f"f{i}", f"b{i}", f"a{i}") for i in range(3)]
+    result = quick(runs, pairs, metrics=["ece"])
+    ((name, value),) = setting.items()
+    assert set(result.changes[name]) == set(result.decomposition[name]) == {0, value}
+    assert result.over_families["n_pairs"].tolist() == [3, 3]
+    assert result.changes.groupby(name)["rank"].apply(sorted).tolist() == [[1, 2, 3]] * 2
+    assert result.over_tasks[["n_tasks", "n_pairs"]].values.tolist() == [[2, 3]]
+
+
+def test_settings_in_which_the_sides_differ_are_none() -> None:
+    runs = [make_run("b"), make_run("a", n_shot=5, chat_template=True)]
+    result = quick(runs, base="b", aligned="a")
+    assert result.changes[["n_shot", "chat_template"]].isna().all(axis=None)
+
+
+def test_several_settings_of_a_model_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    runs = [make_run(model, settings=s) for model in "ba" for s in ("dtype=half", "dtype=float")]
+    quick(runs, base="b", aligned="a")
+    assert "b and a were run on toy with several settings of the model" in caplog.text
+
+
+def test_shots_are_whole_numbers_beside_unknown_ones() -> None:
+    runs = [make_run(m, task=t, n_shot=n) for m in "ba" for t, n in (("t", 5), ("u", None))]
+    result = quick(runs, base="b", aligned="a", metrics=["ece"])
+    assert result.changes["n_shot"].tolist() == [5, None]
+    assert "t,choice,5,ece" in result.changes.to_csv(index=False)
+
+
+def test_chains_under_two_templates_have_two_trends() -> None:
+    runs = [make_run(m, chat_template=t) for m in ("a", "b", "c") for t in (False, True)]
+    chain = pd.DataFrame({"model": ["a", "b", "c"], "stage": ["1", "2", "3"]})
+    trends = compare_chain(runs, chain, metrics=["ece"], n_resamples=20).trends
+    assert trends["n_stages"].tolist() == [3, 3]
+    assert trends["chat_template"].tolist() == [False, True]
+
+
+def test_agreement_of_many_pairs_needs_no_table_of_all_triples() -> None:
+    # Pivoted by three columns, 400 pairs were 64 million columns.
+    names = [str(i) for i in range(400)]
+    frame = pd.concat(
+        pd.DataFrame({"family": names, "base": names, "aligned": names}).assign(
+            task=task, method="choice", metric="ece", change_ratio=np.arange(400.0)
+        )
+        for task in ("t", "u")
+    )
+    row = rank_agreement(frame, n_permutations=10).iloc[0]
+    assert (row["n_pairs"], row["kendalls_w"]) == (400, 1.0)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

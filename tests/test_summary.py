@@ -26,14 +26,14 @@ from calib_harness.summary import VALUE_COLUMNS
 
 def make_run(
     n: int = 300, *, task: str = "toy", model: str = "m", method: str = "choice", seed: int = 0,
-    sharpness: float = 2.0,
+    sharpness: float = 2.0, n_shot: int | None = 0,
 ) -> Predictions:  # fmt: skip
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(n, 4))
     probs = softmax_scores(logits)
     gold = np.array([rng.choice(4, p=row) for row in probs], dtype=np.int64)
     scores = np.log(softmax_scores(logits * sharpness)) - 0.5
-    header = Header(model, None, task, method, 0, False)
+    header = Header(model, None, task, method, n_shot, False)
     hashes = np.array([f"{task}-{i}" for i in range(n)], dtype=object)
     return Predictions(header, scores, gold, np.arange(n), hashes)
 
@@ -158,6 +158,26 @@ def test_temperature_is_not_transferred_between_models_or_methods() -> None:
     frame = metrics_frame(runs, metrics=["ece"], fit_on="a", n_resamples=0)
     on_b = frame[(frame["task"] == "b") & (frame["metric"] == "temperature")]
     assert on_b["value"].isna().all()
+
+
+def test_temperature_is_that_of_the_same_shots(caplog: pytest.LogCaptureFixture) -> None:
+    # The run read last gave its temperature to all numbers of shots.
+    fitted = [make_run(100, task="a", n_shot=shots, seed=shots) for shots in (0, 5)]
+    others = [make_run(100, task="b", n_shot=shots, seed=9) for shots in (0, 5, 25)]
+    frame = metrics_frame([*fitted, *others], metrics=["ece"], fit_on="a", n_resamples=0)
+    on_b = frame[(frame["task"] == "b") & (frame["metric"] == "temperature")]["value"].tolist()
+    assert on_b[:2] == [fit_temperature(run.scores, run.gold) for run in fitted]
+    assert on_b[0] != on_b[1]
+    assert np.isnan(on_b[2])
+    assert "m on b (choice) has no temperature: it was run on a with the same settings" in (
+        caplog.text
+    )
+
+
+def test_shots_are_whole_numbers_beside_unknown_ones() -> None:
+    runs = [make_run(20, n_shot=5), make_run(20, n_shot=None, task="u")]
+    wide = wide_frame(metrics_frame(runs, metrics=["acc"], n_resamples=0))
+    assert wide[["n_shot"]].to_csv(index=False) == 'n_shot\n5\n""\n'
 
 
 def test_choice_mass_is_for_letters() -> None:

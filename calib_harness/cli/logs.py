@@ -286,7 +286,11 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
             null = shown.pop(f"{side}_null")
             if null.notna().any():
                 shown.insert(list(shown.columns).index(f"{side}_value") + 1, f"{side}_null", null)
-    # Counts of left-out questions and shots appear where there are any.
+    if "chat_template" in shown.columns:  # last among the numbers, first where it tells rows apart
+        chat = shown.pop("chat_template")
+        if chat.nunique(dropna=False) > 1:
+            shown.insert(list(shown.columns).index("n_shot") + 1, "chat_template", chat)
+    # Counts of left-out questions appear where there are any.
     for column in ("n_base_only", "n_aligned_only", "n_unusable", "n_changed", "n_dropped"):
         if column in shown.columns and not frame[column].any():
             shown = shown.drop(columns=column)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from calib_harness.comparison.results import settings_in
 from calib_harness.core.inference import kendalls_w, mean_pairwise_tau
 
 _N_PERMUTATIONS = 2000
@@ -55,9 +56,17 @@ def rank_agreement(
     units = [unit] if isinstance(unit, str) else list(unit)
     rows = []
     for (method, metric), group in changes.groupby(["method", "metric"], sort=False):
-        # A task run with several numbers of shots ranks once for each.
-        tasks = [key for key in ("task", "n_shot") if key in group.columns]
-        table = group.pivot_table(index=tasks, columns=units, values=value, dropna=False)
+        # A task run with several prompt settings ranks once for each. Numbers stand for the
+        # names: pivoted, three columns of units would give all triples of their values.
+        tasks = ["task", *settings_in(group)]
+        numbered = pd.DataFrame(
+            {
+                "task": group.groupby(tasks, dropna=False).ngroup(),
+                "unit": group.groupby(units, dropna=False).ngroup(),
+                "value": group[value],
+            }
+        )
+        table = numbered.pivot_table(index="task", columns="unit", values="value", dropna=False)
         table = table.dropna(how="all").dropna(axis=1, how="all")
         complete = table.dropna(axis=1)
         matrix = complete.to_numpy(dtype=float)

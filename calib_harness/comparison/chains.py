@@ -18,17 +18,17 @@ from calib_harness.comparison.paired import (
     paired_rows,
     report_questions,
 )
-from calib_harness.comparison.pairs import Models, match_runs, read_chain
+from calib_harness.comparison.pairs import Models, match_runs, read_chain, shared_settings
 from calib_harness.comparison.questions import SharedQuestions, shared_questions
 from calib_harness.comparison.results import DEFAULT_METRICS, ChainComparison
 from calib_harness.core.inference import bootstrap, holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
-from calib_harness.summary import SummaryOptions
+from calib_harness.summary import SummaryOptions, whole_numbers
 
 logger = logging.getLogger(__name__)
 
-_KEYS = ["family", "task", "method", "n_shot", "metric"]
+_KEYS = ["family", "task", "method", "n_shot", "chat_template", "metric"]
 _RENAMED = {"before": "from_value", "after": "to_value"}
 
 
@@ -105,7 +105,10 @@ def compare_chain(
     table = pd.DataFrame(changes)
     table["p_holm"] = holm(table["p_value"].to_numpy())
     frame = pd.DataFrame(values)
-    return ChainComparison(values=frame, changes=table, trends=_trends(frame))
+    trends = _trends(frame)
+    for each in (frame, table, trends):
+        each["n_shot"] = whole_numbers(each["n_shot"])
+    return ChainComparison(values=frame, changes=table, trends=trends)
 
 
 def _matched(
@@ -122,9 +125,7 @@ def _matched(
     present = stages[[label is not None for label in labels]].assign(label=known)
     matched = []
     for runs in match_runs([models.of(label) for label in known]):
-        h = runs[0].header
-        names = {"family": family, "task": h.task, "method": h.method, "n_shot": h.n_shot}
-        matched.append((names, present, runs))
+        matched.append(({"family": family} | shared_settings(runs), present, runs))
     return matched
 
 

@@ -19,20 +19,27 @@ from calib_harness.comparison.paired import (
     paired_rows,
     report_questions,
 )
-from calib_harness.comparison.pairs import Models, PairsLike, match_runs, read_pairs
+from calib_harness.comparison.pairs import (
+    Models,
+    PairsLike,
+    match_runs,
+    read_pairs,
+    shared_settings,
+)
 from calib_harness.comparison.questions import SharedQuestions, shared_questions
 from calib_harness.comparison.results import (
     CHANGE_COLUMNS,
     DECOMPOSITION_COLUMNS,
     DEFAULT_METRICS,
     Comparison,
+    settings_in,
 )
 from calib_harness.comparison.share import share_harmed
 from calib_harness.core.draws import Draws
 from calib_harness.core.inference import holm, min_ranks
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
-from calib_harness.summary import SummaryOptions
+from calib_harness.summary import SummaryOptions, whole_numbers
 
 logger = logging.getLogger(__name__)
 
@@ -134,11 +141,13 @@ def compare(
             "check --pairs (or --base and --aligned) against the models in LOGS."
         )
     frame = _finish(pd.DataFrame(changes))
+    decomposition = pd.DataFrame(parts, columns=DECOMPOSITION_COLUMNS)
+    decomposition["n_shot"] = whole_numbers(decomposition["n_shot"])
     return Comparison(
         changes=frame,
         over_families=share_harmed(frame),
         over_tasks=rank_agreement(frame, seed=seed),
-        decomposition=pd.DataFrame(parts, columns=DECOMPOSITION_COLUMNS),
+        decomposition=decomposition,
     )
 
 
@@ -166,9 +175,7 @@ def _matched(models: Models, family: str, base: str, aligned: str) -> list[_Matc
     names: dict[str, Any] = {"family": family, "base": labels[0], "aligned": labels[1]}
     matched = []
     for runs in match_runs([models.of(label) for label in labels]):
-        h = runs[0].header
-        what = {"task": h.task, "method": h.method, "n_shot": h.n_shot}
-        matched.append((names | what, runs))
+        matched.append((names | shared_settings(runs), runs))
     if not matched:
         logger.warning("%s and %s have no task and method in common", *labels)
     return matched
@@ -211,18 +218,27 @@ def _finish(changes: pd.DataFrame) -> pd.DataFrame:
     """Add what depends on the whole table: Holm's correction and the ranks."""
     changes["p_holm"] = holm(changes["p_value"].to_numpy())
     changes["rank"] = ratio_ranks(changes)
+    changes["n_shot"] = whole_numbers(changes["n_shot"])
+    several = changes.duplicated([*CHANGE_COLUMNS[:7], "chat_template"], keep=False)
+    if several.any():
+        first = changes[several].iloc[0]
+        logger.warning(
+            "%s and %s were run on %s with several settings of the model: each counts as a pair "
+            "of its own in ranks, over_families and over_tasks; give the logs of one setting",
+            *first[["base", "aligned", "task"]],
+        )
     return changes.reindex(columns=CHANGE_COLUMNS)
 
 
 def ratio_ranks(changes: pd.DataFrame) -> pd.Series:
-    """Rank the change ratios within task × method × metric (and shots, where given).
+    """Rank the change ratios within task × method × metric (× shots × chat template, if given).
 
     Returns
     -------
     Series
         1 for the largest ratio; ties share the smaller rank; NaN where there is no ratio.
     """
-    keys = [key for key in ("task", "method", "metric", "n_shot") if key in changes.columns]
+    keys = [*("task", "method", "metric"), *settings_in(changes)]
     groups = changes.groupby(keys, dropna=False)["change_ratio"]
     return groups.transform(lambda ratios: min_ranks(-ratios.to_numpy(dtype=float)))
 

@@ -212,10 +212,10 @@ def _some(names: list[str], most: int = 8) -> str:
 def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Predictions, ...]]:
     """Put together the runs of several models that can be compared.
 
-    Runs match if task, method, shots, chat template and other settings agree. Where a model
-    has a single run of a task × method and no partner with the same prompt settings, it is
-    matched all the same, and a warning says what differs: base models are often run without
-    the chat template that the aligned ones need.
+    Runs match if task, method, shots, chat template and other settings agree. Where no settings
+    agree, runs are matched that are the only ones of their model with their number of shots, or
+    the only ones at all, and a warning says what differs: base models are often run without
+    the chat template that the aligned ones need. What is left without a partner is named.
 
     Parameters
     ----------
@@ -227,39 +227,88 @@ def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Prediction
     list of tuples of Predictions
         One tuple per comparable set, in the models' order.
     """
-    tables = []
-    for group in groups:
-        table: dict[tuple[str, str], dict[tuple[object, ...], Predictions]] = defaultdict(dict)
-        for p in sorted(group, key=lambda p: p.header.date):
-            h = p.header
-            table[h.task, h.method][h.n_shot, h.chat_template, h.settings] = p
-        tables.append(table)
+    tables = [_by_task(group) for group in groups]
+    models = [group[0].header.label for group in groups]
     matched = []
-    for key in tables[0]:
+    alone: dict[str, list[str]] = defaultdict(list)
+    for key in dict.fromkeys(key for table in tables for key in table):
         candidates = [table.get(key, {}) for table in tables]
-        common = set(candidates[0]).intersection(*candidates[1:])
-        if common:
-            matched += [
-                tuple(candidate[setting] for candidate in candidates)
-                for setting in candidates[0]
-                if setting in common
-            ]
-        elif all(len(candidate) == 1 for candidate in candidates):
-            chosen = tuple(next(iter(candidate.values())) for candidate in candidates)
-            _warn_about_settings(chosen)
-            matched.append(chosen)
-        elif all(candidates):
-            logger.warning(
-                "%s: no runs of %s with the same prompt settings; they are not compared",
-                key[0],
-                " and ".join(next(iter(c.values())).header.label for c in candidates),
-            )
+        if not all(candidates):
+            lacking = [m for m, runs in zip(models, candidates, strict=True) if not runs]
+            alone[" and ".join(lacking)].append(f"{key[0]} ({key[1]})")
+            continue
+        found = _match_settings(candidates)
+        for runs in found:
+            _warn_about_settings(runs)
+        _report_unmatched(f"{key[0]} ({key[1]})", models, candidates, len(found))
+        matched += found
+    for absent, keys in alone.items():
+        logger.warning(
+            "%s: not compared between %s, as there is no log of %s",
+            _some(keys),
+            " and ".join(models),
+            absent,
+        )
     return matched
+
+
+_Settings: TypeAlias = tuple[int | None, bool | None, str]  # shots, chat template, others
+
+
+def _by_task(group: Sequence[Predictions]) -> dict[tuple[str, str], dict[_Settings, Predictions]]:
+    """Return a model's newest run of each task, method and settings."""
+    table: dict[tuple[str, str], dict[_Settings, Predictions]] = defaultdict(dict)
+    for p in sorted(group, key=lambda p: p.header.date):
+        h = p.header
+        table[h.task, h.method][h.n_shot, h.chat_template, h.settings] = p
+    return table
+
+
+def _match_settings(
+    candidates: Sequence[dict[_Settings, Predictions]],
+) -> list[tuple[Predictions, ...]]:
+    """Match the runs of one task and method: by all settings, by shots, or the only ones."""
+    first, *others = candidates
+    common = [setting for setting in first if all(setting in other for other in others)]
+    if common:
+        return [tuple(runs[setting] for runs in candidates) for setting in common]
+    if all(len(runs) == 1 for runs in candidates):
+        return [tuple(run for runs in candidates for run in runs.values())]
+    by_shots = [_only_of_their_shots(runs) for runs in candidates]
+    return [
+        tuple(runs[shots] for runs in by_shots)
+        for shots in by_shots[0]
+        if all(shots in runs for runs in by_shots)
+    ]
+
+
+def _only_of_their_shots(runs: dict[_Settings, Predictions]) -> dict[int | None, Predictions]:
+    shots = [setting[0] for setting in runs]
+    return {setting[0]: run for setting, run in runs.items() if shots.count(setting[0]) == 1}
+
+
+def _report_unmatched(
+    title: str, models: Sequence[str], candidates: Sequence[dict[_Settings, Predictions]], n: int
+) -> None:
+    if n == 0:
+        logger.warning(
+            "%s: no runs of %s with the same prompt settings; they are not compared",
+            title,
+            " and ".join(models),
+        )
+        return
+    left = [f"{len(c) - n} of {m}" for m, c in zip(models, candidates, strict=True) if len(c) > n]
+    if left:
+        logger.info(
+            "%s: %s have no partner with the same prompt settings and are not compared",
+            title,
+            " and ".join(left),
+        )
 
 
 def _warn_about_settings(chosen: tuple[Predictions, ...]) -> None:
     headers = [p.header for p in chosen]
-    for name in ("n_shot", "chat_template", "settings"):
+    for name in ("n_shot", "chat_template", "settings", "task_version"):
         values = [getattr(header, name) for header in headers]
         if len(set(values)) > 1:
             logger.warning(
@@ -269,3 +318,16 @@ def _warn_about_settings(chosen: tuple[Predictions, ...]) -> None:
                 name,
                 " and ".join(repr(value) for value in values),
             )
+
+
+def shared_settings(runs: Sequence[Predictions]) -> dict[str, object]:
+    """Return the columns that tell apart the rows of runs that were matched.
+
+    Shots and chat template are None where the runs differ in them.
+    """
+    h = runs[0].header
+    shared: dict[str, object] = {"task": h.task, "method": h.method}
+    for name in ("n_shot", "chat_template"):
+        values = {getattr(run.header, name) for run in runs}
+        shared[name] = getattr(h, name) if len(values) == 1 else None
+    return shared

@@ -16,15 +16,20 @@ CHANGE_COLUMNS = [
     *("base_value", "aligned_value", "change", "stderr", "low", "high", "p_value", "p_holm"),
     *("change_ratio", "rank"),
     *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
-    *("base_null", "aligned_null"),
+    *("base_null", "aligned_null", "chat_template"),
 ]
 DECOMPOSITION_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot"),
     *("ece_change", "over_change", "under_change"),
     *("base_over", "aligned_over", "base_under", "aligned_under"),
     *("overconfidence_change", "confidence_change", "accuracy_change", "n"),
-    *("over_low", "over_high", "under_low", "under_high"),
+    *("over_low", "over_high", "under_low", "under_high", "chat_template"),
 ]
+
+
+def settings_in(changes: pd.DataFrame) -> list[str]:
+    """Columns of prompt settings: the same pair under others is no further pair."""
+    return [name for name in ("n_shot", "chat_template") if name in changes.columns]
 
 
 @dataclass(frozen=True)
@@ -38,16 +43,18 @@ class Comparison:
         n_shot, metric``; ``base_value, aligned_value, change`` (aligned minus base);
         ``stderr, low, high, p_value`` of the change from the paired bootstrap and ``p_holm``,
         corrected over the table; ``change_ratio`` (change / base value) and its ``rank`` within
-        task × method × metric (1 is the largest ratio, ties share the smaller rank); ``n``
+        task × method × metric × prompt settings (1 is the largest ratio, ties share the smaller
+        rank); ``n``
         questions used, ``n_base_only`` and ``n_aligned_only`` that one side lacks,
         ``n_unusable`` and ``n_changed`` (shared, but without finite scores or gold on some
         side, or with other choices or gold); ``base_null`` and ``aligned_null``, what a
         perfectly calibrated model with these probabilities would show on average (calibration
-        errors only, NaN elsewhere).
+        errors only, NaN elsewhere); ``chat_template``. The prompt settings, ``n_shot`` and
+        ``chat_template``, are None where they are unknown or the two sides differ.
     over_families : DataFrame
-        One row per task × method × metric: ``n_pairs, n_harmed, n_improved, n_tied,
-        share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high`` and
-        the two-sided exact sign test's ``p_value``.
+        One row per task × method × prompt settings × metric: ``n_pairs, n_harmed, n_improved,
+        n_tied, share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high``
+        and the two-sided exact sign test's ``p_value``.
     over_tasks : DataFrame
         See :func:`calib_harness.comparison.rank_agreement`.
     decomposition : DataFrame
@@ -72,16 +79,16 @@ class ChainComparison:
     Attributes
     ----------
     values : DataFrame
-        ``family, task, method, n_shot, metric, position, stage, model``, ``value, stderr, low,
-        high, n``.
+        ``family, task, method, n_shot, chat_template, metric, position, stage, model``, ``value,
+        stderr, low, high, n``.
     changes : DataFrame
-        ``family, task, method, n_shot, metric``, ``reference`` (``previous`` or ``first``),
-        ``from_stage, to_stage, from_value, to_value, change, stderr, low, high, p_value, p_holm,
-        change_ratio, n``; paired bootstrap as in :class:`Comparison`, Holm over the table. The
-        step from the first stage to the second is listed once, under ``previous``.
+        ``family, task, method, n_shot, chat_template, metric``, ``reference`` (``previous`` or
+        ``first``), ``from_stage, to_stage, from_value, to_value, change, stderr, low, high,
+        p_value, p_holm, change_ratio, n``; paired bootstrap as in :class:`Comparison`, Holm over
+        the table. The step from the first stage to the second is listed once, under ``previous``.
     trends : DataFrame
-        ``family, task, method, n_shot, metric, n_stages, tau, p_value``: Kendall's τ of the value
-        against the position, where a chain has at least three stages.
+        ``family, task, method, n_shot, chat_template, metric, n_stages, tau, p_value``: Kendall's
+        τ of the value against the position, where a chain has at least three stages.
     """
 
     values: pd.DataFrame

@@ -8,19 +8,18 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from calib_harness.comparison.results import is_harmed
+from calib_harness.comparison.results import is_harmed, settings_in
 from calib_harness.core.inference import sign_test
-
-_KEYS = ["task", "method", "metric"]
 
 
 def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
-    """Count harmed pairs per task × method × metric and test the share against one half.
+    """Count harmed pairs per task × method × prompt settings × metric; test the share against ½.
 
     Parameters
     ----------
     changes : DataFrame
-        With the columns ``task, method, metric, base_value, aligned_value``, one row per pair.
+        With the columns ``task, method, metric, base_value, aligned_value``, one row per pair,
+        and ``n_shot`` and ``chat_template`` where pairs were run with several.
 
     Returns
     -------
@@ -28,14 +27,15 @@ def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
         See :class:`calib_harness.comparison.Comparison`. Pairs without any change take no part
         in the test (they are counted in ``n_tied``).
     """
+    keys = ["task", "method", *settings_in(changes), "metric"]
     rows = []
-    for key, group in changes.groupby(_KEYS, sort=False):
-        harm = is_harmed(group["base_value"], group["aligned_value"], str(key[2]))
+    for key, group in changes.groupby(keys, sort=False, dropna=False):
+        harm = is_harmed(group["base_value"], group["aligned_value"], str(key[-1]))
         n_harmed, n_improved = int((harm > 0).sum()), int((harm < 0).sum())
         n_changed = n_harmed + n_improved
         low, high = _exact_interval(n_harmed, n_changed)
         rows.append(
-            dict(zip(_KEYS, key, strict=True))
+            dict(zip(keys, key, strict=True))
             | {
                 "n_pairs": int(harm.notna().sum()),
                 "n_harmed": n_harmed,

@@ -131,6 +131,7 @@ def _describe(sample: File, info: ResultsInfo, version: str | None) -> Log:
         date=sample.date or info.date,
         settings=info.settings,
         source=sample.url,
+        task_version=info.task_versions.get(task),
     )
     return Log(sample, header, info.delimiters.get(task), version, info)
 

@@ -23,7 +23,7 @@ from calib_harness.predictions.table import Header, LogContents, Predictions
 logger = logging.getLogger(__name__)
 
 #: Raised whenever reading a log gives something else than before.
-READER_VERSION = 3
+READER_VERSION = 4
 _KEY = b"calib_harness"
 #: Names the folder of kept logs, instead of the user's cache folder.
 CACHE_VARIABLE = "CALIB_HARNESS_CACHE"

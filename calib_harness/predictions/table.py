@@ -45,6 +45,8 @@ class Header:
         system instruction's hash, as one canonical string.
     source : str
         Path or URL of the sample log.
+    task_version : str or None
+        lm-eval's version of the task; None if unknown.
     """
 
     model: str
@@ -57,6 +59,7 @@ class Header:
     date: str = ""
     settings: str = ""
     source: str = ""
+    task_version: str | None = None
 
     @property
     def label(self) -> str:

@@ -78,6 +78,15 @@ function toneOf(change) {
   return colour(tone);
 }
 
+/** How many pairs were harmed; named by prompt settings where there are several. */
+function harmText(row, several) {
+  const settings = [];
+  if (several && row.n_shot !== null) settings.push(`${row.n_shot}-shot`);
+  if (several && row.chat_template !== null) settings.push(row.chat_template ? "chat template" : "no chat template");
+  const title = settings.length > 0 ? `${settings.join(", ")}: ` : "";
+  return `${title}${row.n_harmed} of ${row.n_pairs} pairs harmed, ${row.n_improved} improved; exact sign test p = ${pValue(row.p_value)}.`;
+}
+
 function forestChart() {
   if (doc.pairs.length === 0) return NO_PAIRS;
   const found = currentChanges().filter((c) => Number.isFinite(c.change));
@@ -110,7 +119,7 @@ function forestChart() {
       hovertemplate: "%{text}<extra></extra>",
     };
   };
-  const harmed = doc.harmed.find(
+  const harmed = doc.harmed.filter(
     (row) =>
       row.task === doc.tasks[comparison.task] &&
       row.method === doc.methods[comparison.method] &&
@@ -125,8 +134,8 @@ function forestChart() {
       margin: { l: 8, r: 16, t: 28, b: 48 },
     },
     note:
-      harmed && !comparison.family
-        ? h("p", {}, `${harmed.n_harmed} of ${harmed.n_pairs} pairs harmed, ${harmed.n_improved} improved; exact sign test p = ${pValue(harmed.p_value)}.`)
+      harmed.length > 0 && !comparison.family
+        ? h("div", {}, ...harmed.map((row) => h("p", {}, harmText(row, harmed.length > 1))))
         : null,
     table: plainTable(
       "Changes",
