@@ -119,14 +119,15 @@ class CalibrationTask(ConfigurableTask):
             return read(doc, template)
         except (TemplateError, ValueError, SyntaxError) as error:
             source = getattr(self.config, key)
-            # Python's literals are read only of a template for choices; all else is the YAML's own.
-            if not isinstance(error, TemplateError) and (
-                key != "doc_to_choice" or not isinstance(source, str)
-            ):
-                raise
+            if isinstance(error, TemplateError):
+                why = str(error)
+            elif key == "doc_to_choice" and isinstance(source, str):
+                why = "what it gives is not written as a list"  # lm-eval reads a Python literal
+            else:
+                raise  # of a function of the YAML's own
             raise UserError(
                 f"{self.config.task}: {key} is {source!r}, which is neither a column nor a "
-                f"template that fits the questions ({error}); columns are "
+                f"template that fits the questions ({why}); columns are "
                 f"{', '.join(map(str, self.features))}"
             ) from None
 

@@ -256,7 +256,11 @@ def read_choices(doc):
     [
         ("doc_to_text", "{{query}}", "{{query}}.*'query' is undefined.*columns are question, c"),
         ("doc_to_text", "{{question", "{{question.*columns are question, choices"),
-        ("doc_to_choice", "options", "'options'.*neither a column nor.*columns are question, cho"),
+        (
+            "doc_to_choice",
+            "options",
+            "'options'.*neither a column nor.*as a list\\); columns are qu",
+        ),
         ("doc_to_choice", "{{choices", "{{choices.*columns are"),
         ("doc_to_target", "{{answer}}", "'answer' is undefined"),
     ],
