@@ -50,8 +50,10 @@ def run(
 
     Example: calib-harness sweep run examples/sweeps/toy_world.yaml --dry-run
     """
+    from calib_harness.cli.logs import show_log
     from calib_harness.sweep.sweep import run_sweep
 
+    show_log()
     try:
         status = run_sweep(
             spec,

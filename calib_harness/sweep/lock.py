@@ -58,7 +58,8 @@ class RunLock:
         if elsewhere and _age(self._path) < STALE:
             raise HeldError(_describe(before))
         os.ftruncate(self.descriptor, 0)
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "since": time.time()}
+        pid = os.getpid()
+        who = {"host": socket.gethostname(), "pid": pid, "began": _began(pid), "since": time.time()}
         os.pwrite(self.descriptor, json.dumps(who).encode(), 0)
 
     def renew(self) -> None:
@@ -94,12 +95,22 @@ def is_held(path: Path) -> bool:
     if who.get("host") != socket.gethostname():
         return _age(path) < STALE
     try:
-        os.kill(int(str(who["pid"])), 0)
-    except (KeyError, ValueError, ProcessLookupError):
+        pid = int(str(who["pid"]))
+        os.kill(pid, 0)
+    except (KeyError, ValueError, OverflowError, ProcessLookupError):
         return False
     except PermissionError:
-        return True
-    return True
+        pass  # it lives, and is another user's
+    # After a restart of the machine the number may be another process's.
+    return who.get("began") in (None, _began(pid))
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began, in ticks since the system did; None where nothing tells."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
 
 
 def _age(path: Path) -> float:

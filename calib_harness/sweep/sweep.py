@@ -71,7 +71,7 @@ def run_sweep(
     UserError
         If the spec is wrong or the output cannot be written.
     """
-    console = console or Console()
+    console = console or _console()
     plan = make_plan(spec, output=output)
     states = _states(plan)
     if dry_run:
@@ -85,14 +85,14 @@ def run_sweep(
         say(console, f"note: {note}")
     settings = plan.spec.execution
     retries = Retries(settings.retries, settings.backoff, settings.max_backoff)
-    say(console, f"{len(plan.runs)} runs: {counts(states)}; output in {plan.output}")
+    say(console, f"{_number(len(states), 'run')}: {counts(states)}; output in {plan.output}")
     display = Display(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
     summary = Summary()
     if jobs:
         name = executor or settings.executor
         with contextlib.closing(_executor(plan, name, workers, address, retries, jobs)) as chosen:
             summary = drive(jobs, chosen, retries, display)
-    _print_summary(summary, console)
+        _print_summary(summary, console)
     if summary.interrupted:
         return 130
     told = _write_tables(plan, console)
@@ -105,7 +105,7 @@ def show_status(
     """Print where every run of a sweep stands; return 0 if all are finished, else 1."""
     plan = make_plan(spec, output=output)
     states = _states(plan)
-    print_states(plan, states, console or Console())
+    print_states(plan, states, console or _console())
     return 0 if all(state.status == "finished" for state in states) else 1
 
 
@@ -129,8 +129,7 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
         style = _STYLES.get(state.status, "default")
         told = visible(told)
         table.add_row(*(Text(cells[heading]) for heading in headings[:-1]), Text(told, style=style))
-    # Not on a terminal: every run in one line, as wide as it needs to be.
-    console.print(table, width=None if console.is_terminal else 10_000, crop=False)
+    console.print(table)
     if common:
         say(console, f"tasks of every run: {', '.join(plan.runs[0].tasks)}")
     for run in plan.runs:
@@ -138,7 +137,13 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
             say(console, f"note: trust_remote_code is on for {run.model}: its code will run")
     for note in plan.notes:
         say(console, f"note: {note}")
-    say(console, f"{len(states)} runs: {counts(states)}; output in {plan.output}")
+    say(console, f"{_number(len(states), 'run')}: {counts(states)}; output in {plan.output}")
+
+
+def _console() -> Console:
+    """Return the terminal, or where there is none a page as wide as every run's line needs."""
+    console = Console()
+    return console if console.is_terminal else Console(width=10_000)
 
 
 def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Job:
@@ -230,12 +235,11 @@ def _print_summary(summary: Summary, console: Console) -> None:
     parts = [f"{finished} finished", f"{failed} failed"] + (
         [f"{stopped} stopped"] if stopped else []
     )
-    clock = f", {duration(summary.wall)} in all" if summary.wall else ""
     say(
         console,
-        f"this time: {', '.join(parts)}; {_number(summary.attempts, 'process', 'processes')}, "
-        f"{duration(summary.seconds)} inside them{clock}; {summary.scored:,} requests scored, "
-        f"{summary.reused:,} taken from earlier attempts",
+        f"this time: {', '.join(parts)}; {_number(summary.attempts, 'process', 'es')}, "
+        f"{duration(summary.seconds)} inside them, {duration(summary.wall)} in all; "
+        f"{summary.scored:,} requests scored, {summary.reused:,} taken from earlier attempts",
     )
 
 
@@ -249,9 +253,11 @@ def _write_tables(plan: Plan, console: Console) -> bool:
     """Write the tables of what is finished now and say where; return False if that failed."""
     from calib_harness.sweep.tables import write_tables
 
-    states = run_states(plan)
-    finished = sum(state.status == "finished" for state in states)
     try:
+        states = run_states(plan)
+        finished = sum(state.status == "finished" for state in states)
+        if finished:
+            say(console, f"making the tables of {_number(finished, 'finished run')}")
         files = write_tables(plan, states) if finished else []
     except UserError as error:
         say(console, f"no tables: {error}")
@@ -264,9 +270,10 @@ def _write_tables(plan: Plan, console: Console) -> bool:
         names = ", ".join(file.rpartition("/")[2] for file in files)
         for package, versions in mixed_versions(plan, states).items():
             say(console, f"note: these runs saw several versions of {package}: {versions}")
-        say(console, f"tables of {finished} of {len(states)} runs in {where}: {names}")
+        every = _number(len(states), "run")
+        say(console, f"tables of {finished} of {every} in {where}: {names}")
     return True
 
 
-def _number(count: int, one: str, many: str) -> str:
-    return f"{count} {one if count == 1 else many}"
+def _number(count: int, noun: str, plural: str = "s") -> str:
+    return f"{count:,} {noun}{'' if count == 1 else plural}"

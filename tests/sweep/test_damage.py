@@ -236,6 +236,16 @@ def test_lock_held_on_another_machine_is_respected_until_it_is_stale(tmp_path, m
     assert not lock.is_held(path)
 
 
+def test_lock_of_a_process_whose_number_another_one_has_now_is_not_held(tmp_path):
+    path = tmp_path / "run.lock"
+    with lock.RunLock(path):
+        who = json.loads(path.read_text())
+        assert lock.is_held(path)
+        # What a machine that was cut off leaves behind: the same number, another process.
+        path.write_text(json.dumps(who | {"began": "1"}))
+        assert not lock.is_held(path)
+
+
 def test_lock_outlives_its_holder_in_a_process_that_inherited_it(tmp_path):
     path = tmp_path / "run.lock"
     with lock.RunLock(path) as held:

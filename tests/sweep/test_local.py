@@ -121,6 +121,18 @@ def test_variables_reach_the_run_and_secrets_reach_no_file(sweep, monkeypatch):
     assert facts["environment_needed"] == ["LOGIN"]
 
 
+def test_status_in_a_pipe_has_a_line_for_every_run(sweep, capsys):
+    sweep.spec["execution"] = {"retries": 0}
+    sweep.order("second", "refuse", text="a mistake " + "of many words " * 20)
+    sweep.run()
+    assert show_status(sweep.path) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6
+    assert "OSError: a mistake of many words" in lines[2]
+    assert lines[2].rstrip().endswith("0 requests scored so far")
+    assert lines[-1].startswith("3 runs: 2 finished, 1 failed; output in ")
+
+
 def test_missing_variable_is_said_before_anything_starts(sweep, monkeypatch):
     monkeypatch.delenv("MY_TOKEN", raising=False)
     sweep.write(environment={"pass": ["MY_TOKEN"]})
