@@ -53,7 +53,7 @@ def report(
     all_runs: AllRuns = False,
     cache: Cache = None,
     no_cache: NoCache = False,
-    jobs: Annotated[int | None, typer.Option(help="Threads (default: number of cores).")] = None,
+    jobs: Annotated[int | None, typer.Option(help="Processes (default: number of cores).")] = None,
 ) -> None:
     """Write one HTML file with tables and diagrams of every run; it needs no network.
 

@@ -13,7 +13,7 @@ import pytest
 
 from calib_harness.cli import app
 from calib_harness.errors import UserError
-from calib_harness.report.page import make_report
+from calib_harness.report.page import make_report, numbers
 from calib_harness.report.page.columns import printed_alike
 from calib_harness.report.page.make import _resamples_for
 from tests.predictions.entries import entry, write_run
@@ -53,6 +53,16 @@ def test_same_logs_give_the_same_page_but_for_the_date(runs, tmp_path):
     pages = [
         make_report(runs / "logs", tmp_path / name, cache=False, **options).read_text()
         for name in ("a.html", "b.html")
+    ]
+    assert len({re.sub(r"\d\d:\d\d UTC", "", page) for page in pages}) == 1
+
+
+def test_page_does_not_depend_on_the_number_of_processes(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr(numbers, "_LITTLE_WORK", 0)
+    options = {"pairs": runs / "pairs.csv", "n_resamples": 20, "cache": False}
+    pages = [
+        make_report(runs / "logs", tmp_path / f"{n}.html", n_jobs=n, **options).read_text()
+        for n in (1, 2)
     ]
     assert len({re.sub(r"\d\d:\d\d UTC", "", page) for page in pages}) == 1
 

@@ -66,7 +66,8 @@ def make_report(
     methods, tasks, all_runs, cache
         As for ``load_predictions``.
     n_jobs : int
-        Threads.
+        Processes, where there is work for several; the page does not depend on their number. A
+        script that asks for more than one needs ``if __name__ == "__main__":``.
     title : str
         Heading of the page.
     command : str

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from calib_harness.core.draws import Draws
 from calib_harness.core.ranking import risks
+from calib_harness.parallel import in_order
 from calib_harness.predictions.table import Bools, Floats, Predictions
 from calib_harness.report.reliability import (
     Pairs,
@@ -30,6 +29,9 @@ BINNINGS: tuple[Binning, ...] = tuple(
 # Questions times diagrams for which intervals and nulls of every diagram are computed: about
 # half a minute of one core.
 _ERROR_WORK = 1_000_000
+# Expected work below which several processes would not be worth their start, about six seconds;
+# counted in resampled answers, of which an entry's fixed costs are worth some.
+_LITTLE_WORK, _WORK_OF_ENTRY = 300_000_000, 200_000
 #: Coverages at which risk is kept: 1 %, 2 %, ... 100 %.
 COVERAGES = np.arange(1, 101) / 100
 
@@ -151,15 +153,23 @@ def all_numbers(
     diagrams: DiagramOptions,
     n_jobs: int,
 ) -> Iterator[EntryNumbers]:
-    """Compute everything about every run × task × method, in order, `n_jobs` at a time."""
+    """Compute everything about every run × task × method, in order, in up to `n_jobs` processes."""
+    work = partial(entry_numbers, options=options, diagrams=diagrams)
+    few = _expected_work(predictions, options, diagrams) < _LITTLE_WORK
+    yield from in_order(work, [_without_hashes(p) for p in predictions], 1 if few else n_jobs)
 
-    def work(p: Predictions) -> EntryNumbers:
-        return entry_numbers(p, options, diagrams)
 
-    queue = iter(predictions)
-    # One thread each, as in `metrics_frame`.
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(n_jobs) as pool:
-        pending = [pool.submit(work, p) for p in islice(queue, n_jobs + 1)]
-        while pending:
-            yield pending.pop(0).result()
-            pending.extend(pool.submit(work, p) for p in islice(queue, 1))
+def _expected_work(
+    predictions: Sequence[Predictions], options: SummaryOptions, diagrams: DiagramOptions
+) -> int:
+    """Count resampled answers, and what an entry costs besides in their terms."""
+    resamples = options.n_resamples + diagrams.n_resamples * len(diagrams.binnings)
+    of_classes = diagrams.n_class_resamples * len(diagrams.class_binnings)
+    return sum(
+        _WORK_OF_ENTRY + len(p) * (resamples + p.scores.shape[1] * of_classes) for p in predictions
+    )
+
+
+def _without_hashes(p: Predictions) -> Predictions:
+    """Leave out what takes longest to hand to another process, and is not needed there."""
+    return replace(p, doc_hash=np.full(len(p), "", dtype=object))

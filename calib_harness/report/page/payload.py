@@ -86,7 +86,7 @@ def make_payload(
     n_change_resamples : int, optional
         Resamples of the changes from base to aligned; by default as many as ``compare`` takes.
     n_jobs : int
-        Threads.
+        Processes.
     made : dict
         When and how the page was made: ``date``, ``command``, ``packages``.
     """
