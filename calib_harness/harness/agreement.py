@@ -33,7 +33,10 @@ _FEWEST, _MOST = 1, 16
 
 
 def choose_sample(candidates: Sequence[Encoded], planned: int) -> list[Encoded]:
-    """Choose what is scored both ways: short questions first, then their other choices.
+    """Choose what is scored both ways: first what surely reads tokens computed for others.
+
+    Those are contexts with several choices, and choices of several tokens: a single token is
+    predicted where its context ends. Short questions come first, then their other choices.
 
     Parameters
     ----------
@@ -43,9 +46,12 @@ def choose_sample(candidates: Sequence[Encoded], planned: int) -> list[Encoded]:
         Tokens that the engine computes in the whole run.
     """
     by_context: dict[tuple[int, ...], list[Encoded]] = {}
-    for item in candidates:
+    for item in sorted(candidates, key=lambda item: len(item[2]) == 1):
         by_context.setdefault(tuple(item[1]), []).append(item)
-    questions = [by_context[context] for context in sorted(by_context, key=len)]
+    questions = sorted(
+        by_context.values(),
+        key=lambda choices: (len(choices) == 1, len(choices[0][2]) == 1, len(choices[0][1])),
+    )
     in_turn = [
         choices[nth]
         for nth in range(max(map(len, questions)))

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from calib_harness.harness.agreement import agree
+from calib_harness.harness.agreement import agree, choose_sample
 from calib_harness.harness.backends import TokenLogprobs
 
 
@@ -31,3 +31,12 @@ def test_the_bound_of_half_precision_grows_slower_than_the_tokens():
     assert accepts(torch.bfloat16, 2.9, 9)
     assert not accepts(torch.bfloat16, 3.1, 9)
     assert not accepts(torch.float32, 1.1e-3, 9)
+
+
+def test_a_single_check_is_of_a_choice_that_reads_a_context_computed_for_others():
+    alone, single, several = (0, [1], [2, 3]), (1, [4] * 5, [2]), (2, [4] * 5, [2, 3])
+    letters = [(3, [5] * 3, [6]), (4, [5] * 3, [7])]
+    longer = [(5, [8] * 6, [2, 3]), (6, [8] * 6, [2, 4])]
+    candidates = [alone, *letters, single, *longer, several]
+    assert choose_sample(candidates, planned=0) == [several]
+    assert choose_sample(candidates, planned=10**6)[:3] == [several, longer[0], letters[0]]
