@@ -11,6 +11,9 @@ import string
 from itertools import pairwise
 from typing import Any
 
+from tokenizers import AddedToken
+from tokenizers.models import BPE
+
 # A cut comes after a newline that follows one of these and before one of those.
 _BEFORE = frozenset(string.ascii_letters + string.digits + string.punctuation)
 _AFTER = frozenset(string.ascii_letters + string.digits)
@@ -59,20 +62,24 @@ def encodes_by_line(tokenizer: Any) -> bool:
         BPE (GPT-2, GPT-NeoX, OLMo, Llama 3, Qwen, gpt-oss). SentencePiece's do not split words
         at lines.
     """
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    parts = tokenizer.backend_tokenizer
     return (
-        state["model"]["type"] == "BPE"
-        and not state["model"].get("dropout")
-        and (state["normalizer"] is None or state["normalizer"] == {"type": "NFC"})
-        and _splits_at_lines(state["pre_tokenizer"])
-        and not any(_may_cross(token) for token in state["added_tokens"])
+        isinstance(parts.model, BPE)
+        and not parts.model.dropout
+        and (parts.normalizer is None or _state(parts.normalizer) == {"type": "NFC"})
+        and parts.pre_tokenizer is not None
+        and _splits_at_lines(_state(parts.pre_tokenizer))
+        and not any(map(_may_cross, parts.get_added_tokens_decoder().values()))
         and _adds_nothing_at_the_end(tokenizer)
     )
 
 
-def _splits_at_lines(pre_tokenizer: dict[str, Any] | None) -> bool:
-    if pre_tokenizer is None:
-        return False
+def _state(part: Any) -> Any:
+    """Read what tokenizer.json says of one part: all of it would include the vocabulary."""
+    return json.loads(part.__getstate__())
+
+
+def _splits_at_lines(pre_tokenizer: dict[str, Any]) -> bool:
     parts = pre_tokenizer.get("pretokenizers", [pre_tokenizer])
     byte_level = parts[-1]
     if byte_level["type"] != "ByteLevel" or byte_level["add_prefix_space"]:
@@ -88,11 +95,9 @@ def _splits_at_lines(pre_tokenizer: dict[str, Any] | None) -> bool:
     )
 
 
-def _may_cross(token: dict[str, Any]) -> bool:
+def _may_cross(token: AddedToken) -> bool:
     """Whether an added token may take a newline, or depend on what stands beside it."""
-    return "\n" in token["content"] or any(
-        token[flag] for flag in ("lstrip", "rstrip", "single_word")
-    )
+    return "\n" in token.content or token.lstrip or token.rstrip or token.single_word
 
 
 def _adds_nothing_at_the_end(tokenizer: Any) -> bool:
