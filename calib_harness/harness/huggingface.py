@@ -21,7 +21,8 @@ from tqdm import tqdm
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import TokenLogprobs, score_tokens
 from calib_harness.harness.encoding import Encoded, encode_requests
-from calib_harness.harness.shared_prefix import score_shared
+from calib_harness.harness.shared_prefix import autocast, calls_as_usual, score_shared
+from calib_harness.scoring.support import forward_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -43,32 +44,32 @@ def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[in
 
 def keep_scorable(lm: HFLM, encoded: Sequence[Encoded]) -> list[Encoded]:
     """Leave out what cannot be scored, and count what will be truncated; warn once of each."""
-    kept = [item for item in encoded if 0 < len(item[2]) <= lm.max_length]
+    max_length = lm.max_length  # the backend looks it up in the model's config each time
+    kept = [item for item in encoded if 0 < len(item[2]) <= max_length]
     if len(kept) < len(encoded):
         logger.warning(
             "%d of %d continuations cannot be scored: they have no tokens, or more than the "
             "model's maximum of %d. Their questions will be left out and counted.",
             len(encoded) - len(kept),
             len(encoded),
-            lm.max_length,
+            max_length,
         )
-    truncated = sum(_is_truncated(lm, item) for item in kept)
+    truncated = sum(_length(lm, item) > max_length for item in kept)
     if truncated:
         logger.warning(
             "%d of %d requests are longer than the model's maximum of %d tokens; their "
             "contexts are truncated from the left.",
             truncated,
             len(encoded),
-            lm.max_length,
+            max_length,
         )
     return kept
 
 
-def _is_truncated(lm: HFLM, item: Encoded) -> bool:
+def _length(lm: HFLM, item: Encoded) -> int:
+    """Tokens that the model, or its encoder, would have to read."""
     _, context, continuation = item
-    if lm.backend == "seq2seq":
-        return len(context) > lm.max_length
-    return len(context) + len(continuation) > lm.max_length + 1
+    return len(context) + (0 if lm.backend == "seq2seq" else len(continuation) - 1)
 
 
 def score_plain(
@@ -141,12 +142,26 @@ def _causal_logits(lm: HFLM, chunk: Sequence[Encoded]) -> Iterator[torch.Tensor]
         for _, context, continuation in chunk
     ]
     lengths = [len(row) for row in inputs]  # pad_and_concat pads them in place
-    logits = lm._model_call(pad_and_concat(max(lengths), inputs, padding_side="right"))
-    # Prompt tuning puts virtual tokens in front of every row.
-    virtual = logits.shape[1] - max(lengths)
+    longest = max(lengths)
+    first = min(
+        length - len(continuation)
+        for length, (_, _, continuation) in zip(lengths, chunk, strict=True)
+    )
+    rows = pad_and_concat(longest, inputs, padding_side="right")
+    logits = _last_logits(lm, rows, longest - first)
+    # Prompt tuning puts virtual tokens in front of every row, and not all positions may be there.
+    offset = logits.shape[1] - longest
     for row, length, (_, _, continuation) in zip(logits, lengths, chunk, strict=True):
-        end = length + virtual
+        end = length + offset
         yield row[end - len(continuation) : end]
+
+
+def _last_logits(lm: HFLM, rows: torch.Tensor, count: int) -> torch.Tensor:
+    """Logits of at least the last `count` positions; of no more if the model can be told so."""
+    if calls_as_usual(lm) and "logits_to_keep" in forward_arguments(lm.model):
+        with torch.no_grad(), autocast(lm):
+            return lm.model(rows, logits_to_keep=count).logits
+    return lm._model_call(rows)
 
 
 def _seq2seq_logits(lm: HFLM, chunk: Sequence[Encoded]) -> Iterator[torch.Tensor]:

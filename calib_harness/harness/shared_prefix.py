@@ -141,8 +141,8 @@ def _reason_against(lm: HFLM, encoded: Sequence[Encoded]) -> str | None:
     """Say why the engine cannot stand in for the backend; None if it can."""
     if lm.backend == "seq2seq":
         return "it is an encoder-decoder"
-    if getattr(lm._model_call, "__func__", None) is not HFLM._model_call:
-        return f"{type(lm).__name__} calls it in a way of its own"  # steers it, for example
+    if not calls_as_usual(lm):
+        return f"{type(lm).__name__} calls it in a way of its own"
     longest = max(len(context) + len(tokens) for _, context, tokens in encoded)
     return reason_against(lm.model, longest=min(longest, lm.max_length))
 
@@ -159,7 +159,7 @@ def _run(lm: HFLM, requests: Sequence[Request], counts: Counts) -> Results:
         budget=budget_for(_batch_size(lm), requests, lm.max_length),
         max_length=lm.max_length,
         softmax_dtype=lm.softmax_dtype,
-        context=lambda: _autocast(lm),
+        context=lambda: autocast(lm),
         counts=counts,
         on_smaller_budget=say,
     ):
@@ -172,7 +172,13 @@ def _batch_size(lm: HFLM) -> int:
     return AUTO_BATCH_SIZE_ON_CPU if lm.device.type == "cpu" else int(lm.max_batch_size)
 
 
-def _autocast(lm: HFLM) -> Any:
+def calls_as_usual(lm: HFLM) -> bool:
+    """Say whether nothing but lm-eval calls the model; others steer it, for example."""
+    return getattr(lm._model_call, "__func__", None) is HFLM._model_call
+
+
+def autocast(lm: HFLM) -> Any:
+    """Enter what the backend enters around each call of its model."""
     return torch.autocast(
         device_type=lm.device.type,
         dtype=lm.mixed_precision_dtype,
