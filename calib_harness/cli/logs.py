@@ -211,15 +211,15 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
 
 
-def show_log() -> None:
-    """Print what the package logs, once, on standard error."""
+def show_log(level: int = logging.INFO) -> None:
+    """Print what the package logs from a level on, once, on standard error."""
     logger = logging.getLogger("calib_harness")
     if not logger.handlers:
         handler = logging.StreamHandler()
         handler.setFormatter(_Visible("%(levelname)s: %(message)s"))
         handler.addFilter(_first_time())
         logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
+        logger.setLevel(level)
 
 
 class _Visible(logging.Formatter):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -53,7 +54,8 @@ def run(
     from calib_harness.cli.logs import show_log
     from calib_harness.sweep.sweep import run_sweep
 
-    show_log()
+    # That a cloze prompt has no letters is no news in a sweep.
+    show_log(logging.WARNING)
     try:
         status = run_sweep(
             spec,
