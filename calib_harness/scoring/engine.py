@@ -32,8 +32,9 @@ _CHUNK = {"cpu": 2**20}
 _CHUNK_ELSEWHERE = 2**26
 
 # Launching a pass costs an accelerator far more tokens' worth of time than a CPU.
+# benchmarks/RESULTS.md has the measurement.
 _COSTS = {"cpu": Costs()}
-_COSTS_ELSEWHERE = Costs(per_pass=1024, min_length=16, min_saving=32)
+_COSTS_ELSEWHERE = Costs(per_pass=2048, min_length=8, min_saving=8)
 
 
 class TokenScores(NamedTuple):
