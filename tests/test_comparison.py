@@ -237,6 +237,21 @@ def test_other_version_of_the_task_is_named(caplog: pytest.LogCaptureFixture) ->
     assert "toy: b and a differ in task_version ('1.0' and '2.0')" in caplog.text
 
 
+def test_changes_alone_are_those_of_the_tests(caplog: pytest.LogCaptureFixture) -> None:
+    runs, pairs = [make_run("b"), make_run("a", sharpness=3.0)], [("f", "b", "a")]
+    whole = quick(runs, pairs, metrics=list(METRICS), detail="tests")
+    caplog.clear()
+    alone = quick(runs, pairs, metrics=list(METRICS), detail="changes")
+    assert not caplog.records
+    for column in ("base_value", "aligned_value", "change", "change_ratio"):
+        np.testing.assert_allclose(alone.changes[column], whole.changes[column], atol=1e-12)
+    assert alone.changes[["stderr", "low", "high", "p_value", "p_holm"]].isna().all(axis=None)
+    assert alone.decomposition.empty
+    assert whole.decomposition.empty
+    with pytest.raises(UserError, match="detail must be one of all, tests, changes; got 'some'"):
+        quick(runs, pairs, detail="some")
+
+
 @pytest.mark.parametrize("setting", [{"n_shot": 5}, {"chat_template": True}])
 def test_a_pair_under_two_prompt_settings_is_no_two_pairs(setting: dict) -> None:
     # The sign test counted each run of a pair as a pair, and ranked one against the other.
@@ -710,7 +725,7 @@ def test_resamples_made_before_give_the_same_changes(binning: str) -> None:
             "n_resamples": 40,
         }
         anew = compare([base, aligned], **given)
-        known = compare([base, aligned], **given, draws=draws, only_changes=True)
+        known = compare([base, aligned], **given, draws=draws, detail="tests")
         columns = [name for name in anew.changes if not name.endswith("_null")]
         pd.testing.assert_frame_equal(known.changes[columns], anew.changes[columns])
         pd.testing.assert_frame_equal(known.over_families, anew.over_families)

@@ -262,7 +262,6 @@ def ranks(
     """
     _start(output, width, metric)
     from calib_harness.comparison import compare
-    from calib_harness.comparison.paired import FEWEST_RESAMPLES
     from calib_harness.report.ranks import RanksDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
     from calib_harness.summary import metrics_frame
@@ -272,9 +271,7 @@ def ranks(
     binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
     if pairs is not None:
         # Ranks need no intervals of the changes.
-        result = compare(
-            runs, pairs, metrics=[metric], n_resamples=FEWEST_RESAMPLES, seed=seed, **binned
-        )
+        result = compare(runs, pairs, metrics=[metric], seed=seed, detail="changes", **binned)
         display = RanksDisplay.from_frame(result.changes, metric=metric, seed=seed)
     else:
         frame = metrics_frame(runs, metrics=[metric], n_resamples=0, **binned)

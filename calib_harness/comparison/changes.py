@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,7 @@ from calib_harness.summary import SummaryOptions, whole_numbers
 
 logger = logging.getLogger(__name__)
 
+Detail: TypeAlias = Literal["all", "tests", "changes"]
 _Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
 _BothDraws: TypeAlias = tuple[dict[str, Draws], dict[str, Draws]]
 _RENAMED = {"before": "base_value", "after": "aligned_value"}
@@ -59,7 +60,7 @@ def compare(
     binning: str = "uniform",
     n_resamples: int | None = None,
     seed: int = 0,
-    only_changes: bool = False,
+    detail: Detail = "all",
     draws: Mapping[Predictions, dict[str, Draws]] | None = None,
 ) -> Comparison:
     """Compare aligned models with their base models on the same questions.
@@ -82,9 +83,10 @@ def compare(
         Of the paired bootstrap over questions. By default 200 per p-value of the table, within
         1,000 and 10,000: fewer could not give a small p-value after Holm's correction.
     seed : int
-    only_changes : bool
-        Leave out ``base_null`` and ``aligned_null`` (NaN then) and the decomposition (empty
-        then), which take several times as long as the rest.
+    detail : {"all", "tests", "changes"}
+        How much to compute: "tests" leaves out ``base_null`` and ``aligned_null`` (NaN then) and
+        the decomposition (empty then), which take several times as long as the rest; "changes"
+        also leaves out the bootstrap (``stderr``, ``low``, ``high`` and p-values are NaN then).
     draws : mapping of Predictions to dict of str to Draws, optional
         Resamples made before, as ``summarise`` leaves them, with the same options and number;
         used where base and aligned model answered exactly the same questions.
@@ -115,11 +117,15 @@ def compare(
     1    ece    0.12   0.004
     """
     options = check_options(metrics, n_bins, binning, n_resamples, seed)
+    if detail not in get_args(Detail):
+        raise UserError(f"detail must be one of {', '.join(get_args(Detail))}; got {detail!r}.")
     table = read_pairs(_one_source(pairs, base, aligned))
     models = Models(predictions)
     matched = [m for pair in table.to_numpy() for m in _matched(models, *pair)]
     n_tests = len(matched) * len(options.metrics)
-    if matched:
+    if detail == "changes":
+        options = replace(options, n_resamples=0)
+    elif matched:
         options = replace(options, n_resamples=enough_resamples(n_tests, n_resamples))
     changes: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
@@ -129,7 +135,7 @@ def compare(
         if len(shared):
             given = _known_draws(runs, shared, draws)
             rows = _change_rows(names, shared, options, given)
-            if only_changes:
+            if detail != "all":
                 changes += rows
                 continue
             nulls = calibrated_nulls(shared, options)

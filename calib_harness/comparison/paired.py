@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from calib_harness.comparison.questions import SharedQuestions
-from calib_harness.core.draws import Draws, changes_between
+from calib_harness.core.draws import Draws, PairedChange, changes_between
 from calib_harness.core.inference import calibrated_null, paired_bootstrap
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
@@ -17,7 +17,7 @@ from calib_harness.summary import SummaryOptions
 
 logger = logging.getLogger(__name__)
 
-FEWEST_RESAMPLES = 2
+_FEWEST_RESAMPLES = 2
 LEAST_RESAMPLES, MOST_RESAMPLES = 1000, 10_000  # without being told
 
 
@@ -27,9 +27,9 @@ def check_options(
     """Return checked options; ``n_resamples`` of None becomes 0 for now."""
     if "choice_mass" in metrics:
         raise UserError("--metrics choice_mass has no change test; see `calib-harness metrics`.")
-    if n_resamples is not None and n_resamples < FEWEST_RESAMPLES:
+    if n_resamples is not None and n_resamples < _FEWEST_RESAMPLES:
         raise UserError(
-            f"--resamples must be at least {FEWEST_RESAMPLES} for comparisons; got {n_resamples}."
+            f"--resamples must be at least {_FEWEST_RESAMPLES} for comparisons; got {n_resamples}."
         )
     return SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
 
@@ -40,12 +40,12 @@ def enough_resamples(n_tests: int, n_resamples: int | None) -> int:
     The smallest p-value of R resamples is 2 / (R + 1), and Holm multiplies it by up to
     `n_tests`: 1,000 resamples cannot find anything in a table of 45. Unless the number is
     given, there are 200 resamples per test, within 1,000 and 10,000; a table for which that
-    is too few is named in a warning. 2, the fewest there can be, ask for the changes alone.
+    is too few is named in a warning.
     """
     if n_resamples is None:
         n_resamples = min(max(LEAST_RESAMPLES, 200 * n_tests), MOST_RESAMPLES)
     least = 2 * n_tests / (n_resamples + 1)
-    if least > 0.05 and n_resamples > FEWEST_RESAMPLES:
+    if least > 0.05:
         logger.warning(
             "%d resamples are too few for %d tests: no p_holm can be below %.2g; "
             "raise --resamples to %d, or compare fewer metrics, tasks or methods",
@@ -68,8 +68,11 @@ def paired_rows(
 
     Rows hold ``metric, before, after, change, stderr, low, high, p_value, change_ratio``.
     Resamples of both runs on exactly these questions may be given; otherwise they are drawn.
+    Without resamples (``n_resamples`` of 0) all but the values and their change is NaN.
     """
-    if draws is not None:
+    if not options.n_resamples:
+        found = _changes_alone(shared, first, second, options)
+    elif draws is not None:
         same = np.array_equal(shared.probs[first], shared.probs[second], equal_nan=True)
         found = changes_between(
             *({name: each[name] for name in options.metrics} for each in draws), same=same
@@ -99,6 +102,22 @@ def paired_rows(
         }
         for name, e in found.items()
     ]
+
+
+def _changes_alone(
+    shared: SharedQuestions, first: int, second: int, options: SummaryOptions
+) -> dict[str, PairedChange]:
+    given: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
+    found = {}
+    for name in options.metrics:
+        metric = METRICS[name]
+        own = {key: value for key, value in given.items() if key in metric.options}
+        before, after = (
+            float(metric.function(shared.probs[side], shared.gold, **own))
+            for side in (first, second)
+        )
+        found[name] = PairedChange(before, after, after - before, *(np.nan,) * 4)
+    return found
 
 
 def calibrated_nulls(

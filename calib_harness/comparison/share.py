@@ -54,8 +54,8 @@ def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:
 def _exact_interval(k: int, n: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % interval of a share.
 
-    scipy's own, from the object that also gives the p-value. `core.intervals.clopper_pearson`
-    does it for whole columns of bins, where one search each would take seconds.
+    scipy's own, like the p-value beside it. It searches for a millisecond, too long for columns
+    of bins: those have `core.intervals.clopper_pearson`, equal but for rounding.
     """
     if n == 0:
         return np.nan, np.nan

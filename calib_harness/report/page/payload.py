@@ -319,7 +319,7 @@ def _comparison(
         binning=options.binning,
         n_resamples=options.n_resamples or None,
         seed=options.seed,
-        only_changes=True,
+        detail="tests",
         draws=draws,
     )
     frame = found.changes
