@@ -58,6 +58,13 @@ def cache_of(cache: Path | None, no_cache: bool) -> CacheLike:
     return False if no_cache else cache
 
 
+def workers(jobs: int | None) -> int:
+    """Return how many threads or processes --jobs asks for: by default one per core."""
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs must be at least 1; got {jobs}.")
+    return jobs or os.cpu_count() or 1
+
+
 def metrics(
     logs: Logs,
     metrics: Metrics = None,
@@ -96,8 +103,7 @@ def metrics(
     from calib_harness.predictions import PredictionStream
     from calib_harness.summary import DEFAULT_METRICS, metrics_frame, wide_frame
 
-    if jobs is not None and jobs < 1:
-        raise UserError(f"--jobs must be at least 1; got {jobs}.")
+    n_jobs = workers(jobs)
     chosen = choose_format(form, output)
     frame = metrics_frame(
         PredictionStream(
@@ -114,7 +120,7 @@ def metrics(
         seed=seed,
         recalibrate=recalibrate,
         fit_on=fit_on,
-        n_jobs=jobs or os.cpu_count() or 1,
+        n_jobs=n_jobs,
     )
     wide = wide_frame(frame)
     if chosen in (Format.csv, Format.json):

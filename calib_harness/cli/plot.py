@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,9 +25,8 @@ from calib_harness.cli.logs import (
 from calib_harness.errors import UserError
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from calib_harness.predictions import Predictions
+    from calib_harness.report.display import CurvesDisplay, Display
 
 app = typer.Typer(
     name="plot",
@@ -87,10 +86,13 @@ class _Panels:
             )
         if sum(chosen is not None for chosen in (self.model, self.base, self.pairs)) > 1:
             raise UserError("give only one of --model, --base with --aligned, and --pairs.")
+        models = split(self.model)
+        if models == []:
+            raise UserError(f"--model must name at least one model; got {self.model!r}.")
         pair = [self.base, self.aligned] if self.base and self.aligned else None
         cache = cache_of(self.cache, self.no_cache)
         runs = read_runs(self.logs, task=self.task, method=self.method, cache=cache)
-        return panels(of_one_kind(runs), models=pair or split(self.model), pairs=self.pairs)
+        return panels(of_one_kind(runs), models=pair or models, pairs=self.pairs)
 
 
 def _takes_panels(command: Callable[..., None]) -> Callable[..., None]:
@@ -108,17 +110,6 @@ def _takes_panels(command: Callable[..., None]) -> Callable[..., None]:
     called.__signature__ = inspect.Signature(keyword_only)  # type: ignore[attr-defined]
     called.__annotations__ = {p.name: p.annotation for p in parameters}
     return called
-
-
-class _Figure(Protocol):
-    def size(self, width: float = ...) -> tuple[float, float]: ...
-
-    def plot(self, ax: Axes, *, title: str | None = None) -> Any: ...
-
-
-class _Display(_Figure, Protocol):
-    title: str
-    ax_: Axes
 
 
 @app.command()
@@ -141,18 +132,16 @@ def reliability(
 
     Example: calib-harness plot reliability out/ --base M --aligned M-chat -o reliability.pdf
     """
-    _start(output, width)
-    from calib_harness.report.reliability_display import ReliabilityDisplay
-    from calib_harness.summary import SummaryOptions
-
-    SummaryOptions(n_bins=n_bins, binning=binning, n_resamples=resamples)  # checks them
-    groups = chosen.read()
     options: dict[str, Any] = {
         "n_bins": n_bins,
         "binning": binning,
         "n_resamples": resamples,
         "seed": seed,
     }
+    _start(output, width, **options)
+    from calib_harness.report.reliability_display import ReliabilityDisplay
+
+    groups = chosen.read()
     if classwise:
         if len(groups) > 1:
             raise UserError(
@@ -182,11 +171,9 @@ def risk_coverage(
 
     Example: calib-harness plot risk-coverage out/ --task sciq --method choice -o curves.pdf
     """
-    _start(output, width)
+    _start(output, width, n_resamples=resamples, seed=seed)
     from calib_harness.report.risk_coverage import RiskCoverageDisplay
-    from calib_harness.summary import SummaryOptions
 
-    SummaryOptions(n_resamples=resamples)  # checks it
     groups = chosen.read()
     displays = [
         RiskCoverageDisplay.from_predictions(*runs, n_resamples=resamples, seed=seed)
@@ -219,7 +206,8 @@ def forest(
 
     Example: calib-harness plot forest out/ --pairs pairs.csv --metric ece -o forest.pdf
     """
-    _start(output, width, metric)
+    options: dict[str, Any] = {"n_bins": n_bins, "binning": binning, "seed": seed}
+    _start(output, width, metric, **options)
     from calib_harness.comparison import compare
     from calib_harness.report.forest import ForestDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
@@ -233,10 +221,8 @@ def forest(
         base=base,
         aligned=aligned,
         metrics=[metric],
-        n_bins=n_bins,
-        binning=binning,
         n_resamples=resamples,
-        seed=seed,
+        **options,
     )
     display = ForestDisplay.from_changes(result.changes, metric=metric)
     _draw(display, output, width)
@@ -260,7 +246,8 @@ def ranks(
 
     Example: calib-harness plot ranks out/ --method choice --metric ece -o ranks.pdf
     """
-    _start(output, width, metric)
+    binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
+    _start(output, width, metric, seed=seed, **binned)
     from calib_harness.comparison import compare
     from calib_harness.report.ranks import RanksDisplay
     from calib_harness.report.selection import of_one_kind, read_runs
@@ -268,7 +255,6 @@ def ranks(
 
     runs = read_runs(logs, method=method, cache=cache_of(cache, no_cache))
     runs = of_one_kind(runs, single_task=False)
-    binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
     if pairs is not None:
         # Ranks need no intervals of the changes.
         result = compare(runs, pairs, metrics=[metric], seed=seed, detail="changes", **binned)
@@ -281,21 +267,24 @@ def ranks(
     _draw(display, output, width)
 
 
-def _start(output: Path, width: float | None, metric: str = "ece") -> None:
-    """Fail on a wrong suffix, width or metric, or without matplotlib, before anything is read."""
+def _start(output: Path, width: float | None, metric: str = "ece", **options: Any) -> None:
+    """Fail on wrong options or outputs, or without matplotlib, before anything is read."""
     show_log()
     from calib_harness.core.metrics import METRICS
+    from calib_harness.report.output import make_ready
     from calib_harness.report.selection import only_value
-    from calib_harness.report.style import check_suffix, import_matplotlib
+    from calib_harness.report.style import SUFFIXES, import_matplotlib
+    from calib_harness.summary import SummaryOptions
 
-    check_suffix(output)
+    make_ready(output, SUFFIXES)
     if width is not None and not _NARROWEST <= width <= _WIDEST:
         raise UserError(f"--width must be {_NARROWEST} to {_WIDEST} inches; got {width}.")
     only_value(METRICS, "metric", metric)
+    SummaryOptions(**options)  # checks them
     import_matplotlib()
 
 
-def _draw_grid(displays: Sequence[_Display], output: Path, width: float | None) -> None:
+def _draw_grid(displays: Sequence[CurvesDisplay[Any]], output: Path, width: float | None) -> None:
     """Draw each display into a panel of its own, two or three side by side."""
     if len(displays) == 1:
         _draw(displays[0], output, width)
@@ -329,7 +318,7 @@ def _draw_grid(displays: Sequence[_Display], output: Path, width: float | None) 
         save(figure, output)
 
 
-def _draw(display: _Figure, output: Path, width: float | None) -> None:
+def _draw(display: Display, output: Path, width: float | None) -> None:
     from calib_harness.report.style import new_figure, print_style, save
 
     with print_style():

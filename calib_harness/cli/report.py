@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -25,6 +24,7 @@ from calib_harness.cli.logs import (
     cache_of,
     show_log,
     split,
+    workers,
 )
 
 
@@ -46,7 +46,9 @@ def report(
     binning: Binning = "uniform",
     resamples: Annotated[
         int | None,
-        typer.Option(help="Bootstrap resamples; 0: no errors (default: 1,000; at least 100)."),
+        typer.Option(
+            help="Bootstrap resamples; 0: no errors (default: 1,000; of large pages 100 to 200)."
+        ),
     ] = None,
     seed: Seed = 0,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",
@@ -79,7 +81,7 @@ def report(
         seed=seed,
         all_runs=all_runs,
         cache=cache_of(cache, no_cache),
-        n_jobs=jobs or os.cpu_count() or 1,
+        n_jobs=workers(jobs),
         title=title,
         command=shlex.join(["calib-harness", *sys.argv[1:]]),
     )

@@ -96,6 +96,19 @@ class ChainComparison:
     trends: pd.DataFrame
 
 
+def is_clear(base: pd.Series, low: pd.Series, high: pd.Series, metric: str) -> pd.Series:
+    """Whether the interval of a change tells worse from better.
+
+    It must leave out 0 and, of metrics whose best value is zero (overconfidence), the change
+    from `base` to the other side of zero, as far from it: from .02 to -.03 is a change of -.05
+    that may be clear, but hardly one for the worse.
+    """
+    clear = (low > 0) | (high < 0)
+    if METRICS[metric].direction == "zero":
+        clear &= (low > -2 * base) | (high < -2 * base)
+    return clear
+
+
 def is_harmed(base: pd.Series, aligned: pd.Series, metric: str) -> pd.Series:
     """Sign of the harm: 1 where the metric got worse, -1 better, 0 the same, NaN unknown.
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from calib_harness.comparison.results import is_harmed
+from calib_harness.comparison.results import is_clear, is_harmed
 from calib_harness.core.checks import FloatArray
+from calib_harness.report.display import DataDisplay
 from calib_harness.report.selection import only_value, short_labels
 from calib_harness.report.style import (
     BLUE,
@@ -25,15 +26,16 @@ from calib_harness.report.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from typing_extensions import Self
 
 _ROW = 0.17  # inches
-# What happened, how it is drawn: worse, better, and changes whose interval contains zero.
+# What happened, how it is drawn: worse, better, and changes whose interval does not tell.
+_NEITHER = {"color": GREY, "marker": "D"}
 _KINDS: dict[str, dict[str, Any]] = {
     "worse": {"color": VERMILION, "marker": "s", "markerfacecolor": VERMILION},
     "better": {"color": BLUE, "marker": "o", "markerfacecolor": BLUE},
-    "interval contains 0": {"color": GREY, "marker": "D", "markerfacecolor": "white"},
+    "interval contains 0": {**_NEITHER, "markerfacecolor": "white"},
+    "past 0, maybe as far": {**_NEITHER, "markerfacecolor": GREY},
 }
 
 
@@ -49,7 +51,8 @@ class Forest:
     change, low, high : ndarray, shape (pairs,)
         The change and its 95 % interval from the paired bootstrap.
     kind : tuple of str
-        ``"worse"``, ``"better"`` or ``"interval contains 0"``.
+        ``"worse"``, ``"better"``, ``"interval contains 0"``, or, of metrics whose best value is
+        zero, ``"past 0, maybe as far"``: the interval does not tell which side is nearer to 0.
     """
 
     metric: str
@@ -112,8 +115,12 @@ def forest(
         .reset_index(drop=True)
     )
     harm = is_harmed(chosen["base_value"], chosen["aligned_value"], values["metric"])
-    clear = (chosen["low"] > 0) | (chosen["high"] < 0)
-    kinds = np.where(~clear, "interval contains 0", np.where(harm > 0, "worse", "better"))
+    clear = is_clear(chosen["base_value"], chosen["low"], chosen["high"], values["metric"])
+    kinds = np.select(
+        [~((chosen["low"] > 0) | (chosen["high"] < 0)), ~clear, harm > 0],
+        ["interval contains 0", "past 0, maybe as far", "worse"],
+        "better",
+    )
     shots = chosen["n_shot"] if "n_shot" in chosen and chosen["n_shot"].nunique() > 1 else None
     ends = [""] * len(chosen) if shots is None else [f", {n:.0f}-shot" for n in shots]
     pairs = list(zip(chosen["base"].map(str), chosen["aligned"].map(str), strict=True))
@@ -131,7 +138,7 @@ def forest(
     )
 
 
-class ForestDisplay:
+class ForestDisplay(DataDisplay[Forest]):
     """Forest plot: one row per pair, families apart, worse and better told by colour and mark.
 
     Parameters
@@ -147,12 +154,6 @@ class ForestDisplay:
     --------
     See ``examples/figures.py``.
     """
-
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, data: Forest) -> None:
-        self.data = data
 
     @classmethod
     def from_changes(

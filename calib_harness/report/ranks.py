@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from calib_harness.comparison import rank_agreement
+from calib_harness.comparison.results import settings_in
 from calib_harness.core.checks import FloatArray
 from calib_harness.core.inference import min_ranks
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
+from calib_harness.report.display import DataDisplay
 from calib_harness.report.selection import only_value, short_labels
 from calib_harness.report.style import (
     GREY,
@@ -28,7 +30,6 @@ from calib_harness.report.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from typing_extensions import Self
 
 _ROW = 0.17  # inches
@@ -118,7 +119,8 @@ def ranks(
     method = only_value(chosen["method"], "method", method)
     chosen = chosen[chosen["method"] == method]
     units = [unit] if isinstance(unit, str) else list(unit)
-    by = [key for key in ("task", "n_shot") if key in chosen and chosen[key].notna().all()]
+    chosen = _with_settings_that_matter(chosen, units)
+    by = ["task", *settings_in(chosen)]
     table = chosen.pivot_table(index=by, columns=units, values=value, sort=False)
     complete = table.dropna(axis=1)
     if len(table) < 2 or complete.shape[1] < 2:
@@ -151,6 +153,20 @@ def ranks(
     )
 
 
+def _with_settings_that_matter(rows: pd.DataFrame, units: list[str]) -> pd.DataFrame:
+    """Leave out prompt settings but those under which some unit has several values of a task.
+
+    A chat model with its template and its base model without are ranked together.
+    """
+    by_task = rows.groupby([*units, "task"], dropna=False)
+    given = settings_in(rows)
+    idle = [name for name in given if (by_task[name].nunique(dropna=False) <= 1).all()]
+    rows = rows.drop(columns=idle)
+    # Unknown settings are settings too: pandas' tables would leave them out.
+    kept = settings_in(rows)
+    return rows.assign(**{name: rows[name].astype(object).fillna("unknown") for name in kept})
+
+
 def _ascending(values: FloatArray, metric: str, best: bool) -> FloatArray:
     """Return numbers of which the smallest gets rank 1."""
     if not best:
@@ -160,14 +176,22 @@ def _ascending(values: FloatArray, metric: str, best: bool) -> FloatArray:
 
 
 def _task_names(index: pd.Index) -> list[str]:
-    """Name each row by its task, and by its shots where a task has several."""
-    if not isinstance(index, pd.MultiIndex):
-        return [str(task) for task in index]
-    several = index.get_level_values(0).duplicated().any()
-    return [f"{task}, {shots:.0f}-shot" if several else str(task) for task, shots in index]
+    """Name each row by its task and its prompt settings."""
+    return [
+        ", ".join(_setting_name(str(name), value) for name, value in row.items())
+        for row in index.to_frame().to_dict("records")
+    ]
 
 
-class RanksDisplay:
+def _setting_name(column: str, value: Any) -> str:
+    if column == "chat_template":
+        return {True: "chat", False: "no chat"}.get(value, "chat unknown")
+    if column == "n_shot":
+        return "shots unknown" if value == "unknown" else f"{value:.0f}-shot"
+    return str(value)
+
+
+class RanksDisplay(DataDisplay[Ranks]):
     """Bump chart: one line per model (or pair) over the tasks, rank 1 at the top.
 
     Parameters
@@ -183,12 +207,6 @@ class RanksDisplay:
     --------
     See ``examples/figures.py``.
     """
-
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, data: Ranks) -> None:
-        self.data = data
 
     @classmethod
     def from_frame(

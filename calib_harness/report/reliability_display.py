@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.checks import check_rows
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES
 from calib_harness.predictions.table import Predictions
+from calib_harness.report.display import CurvesDisplay
 from calib_harness.report.reliability import Reliability, reliability, reliability_at
 from calib_harness.report.selection import common_parts, run_labels
 from calib_harness.report.style import (
@@ -30,7 +31,6 @@ from calib_harness.report.style import (
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from typing_extensions import Self
 
 _PALE: dict[str, Any] = {"alpha": 0.25, "linewidth": 5}
@@ -38,7 +38,7 @@ _COUNT_WIDTH = 0.07  # inches that a count needs beside the next
 _MOST_WITH_BARS = 3  # bars of more curves would hide each other
 
 
-class ReliabilityDisplay:
+class ReliabilityDisplay(CurvesDisplay[Reliability]):
     """Reliability diagram of one or several runs, overlaid.
 
     Above: the accuracy of each bin at its mean confidence, with its exact interval; the wide
@@ -67,15 +67,7 @@ class ReliabilityDisplay:
     [2]
     """
 
-    ax_: Axes
     histogram_ax_: Axes
-    figure_: Figure
-
-    def __init__(self, curves: Mapping[str, Reliability], *, title: str = "") -> None:
-        if not curves:
-            raise ValueError("curves must hold at least one Reliability; got none.")
-        self.curves = dict(curves)
-        self.title = title
 
     @classmethod
     def from_predictions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, bootstra
 from calib_harness.core.metrics import aurc
 from calib_harness.core.ranking import risks
 from calib_harness.predictions.table import Predictions
+from calib_harness.report.display import CurvesDisplay
 from calib_harness.report.selection import common_parts, run_labels
 from calib_harness.report.style import (
     COLUMN,
@@ -28,7 +29,6 @@ from calib_harness.report.style import (
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
     from typing_extensions import Self
 
 
@@ -98,7 +98,7 @@ def risk_coverage(
     return RiskCoverage(np.arange(1, len(p) + 1) / len(p), risk, area)
 
 
-class RiskCoverageDisplay:
+class RiskCoverageDisplay(CurvesDisplay[RiskCoverage]):
     """Risk-coverage curves of one or several runs, overlaid; the legend has their AURC.
 
     Parameters
@@ -121,15 +121,6 @@ class RiskCoverageDisplay:
     >>> display.ax_.lines[0].get_ydata().tolist()
     [0.0, 0.5]
     """
-
-    ax_: Axes
-    figure_: Figure
-
-    def __init__(self, curves: Mapping[str, RiskCoverage], *, title: str = "") -> None:
-        if not curves:
-            raise ValueError("curves must hold at least one RiskCoverage; got none.")
-        self.curves = dict(curves)
-        self.title = title
 
     @classmethod
     def from_predictions(

@@ -183,5 +183,7 @@ def only_value(column: Iterable[Any], name: str, wanted: str | None) -> str:
     if wanted in there:
         return wanted
     if wanted is None:
-        raise UserError(f"there are several: choose with --{name} one of {', '.join(there)}.")
+        raise UserError(
+            f"there are several {name}s: choose with --{name} one of {', '.join(there)}."
+        )
     raise UserError(f"--{name} must be one of {', '.join(there)}; got {wanted!r}.")

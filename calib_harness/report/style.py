@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from calib_harness.errors import UserError
+from calib_harness.report.output import make_ready
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -197,12 +198,6 @@ def new_figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def check_suffix(output: Path) -> None:
-    """Raise a UserError unless the file's suffix names a format that can be written."""
-    if output.suffix.lower() not in SUFFIXES:
-        raise UserError(f"--output must end in {', '.join(SUFFIXES)}; got {str(output)!r}.")
-
-
 def save(figure: Figure, output: Path) -> None:
     """Write a figure; the same figure always gives the same bytes.
 
@@ -212,10 +207,8 @@ def save(figure: Figure, output: Path) -> None:
         If the suffix is none of `SUFFIXES`, the labels leave no room for anything else or the
         file cannot be written.
     """
-    check_suffix(output)
-    suffix = output.suffix.lower()
+    suffix = make_ready(output, SUFFIXES).suffix.lower()
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
         with print_style(), warnings.catch_warnings():
             warnings.filterwarnings("error", "constrained_layout not applied")
             figure.savefig(output, format=suffix[1:], metadata=_METADATA[suffix])

@@ -12,6 +12,8 @@ from calib_harness.cli import app
 from calib_harness.errors import UserError
 from calib_harness.predictions.samples import write_example_log
 
+FIGURES = ("reliability", "risk-coverage", "forest", "ranks")
+
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -53,13 +55,15 @@ def test_every_figure_is_written(
         ("ranks", ["-o", "f.pdf", "--width", 1], "--width must be 2.5 to 40 inches; got 1"),
         ("ranks", ["-o", "f.pdf", "--metric", "x"], "--metric must be one of acc.* got 'x'"),
         ("forest", ["-o", "f.pdf"], "needs --pairs FILE, or both --base"),
-        ("reliability", ["-o", "f.pdf"], "several: choose with --task one of one, two"),
+        ("reliability", ["-o", "f.pdf"], "several tasks: choose with --task one of one, two"),
         ("reliability", ["-o", "f.pdf", "--task", "x"], "--task must be one of one, two; got 'x'"),
         ("reliability", ["-o", "f.pdf", "--method", "x"], "--method must be one of choice"),
         ("reliability", ["-o", "f.pdf", "--task", "one", "--model", "x"], "no log of model 'x'"),
         ("risk-coverage", ["-o", "f.pdf", "--base", "m"], "both --base MODEL and --aligned"),
         ("risk-coverage", ["-o", "f.pdf", "--resamples", 1], "--resamples must be 0 or at least 2"),
         ("reliability", ["-o", "f.pdf", "--binning", "x"], "--binning must be one of"),
+        *((name, ["-o", "f.pdf", "--seed", -1], "--seed must be at least 0") for name in FIGURES),
+        ("reliability", ["-o", "f.pdf", "--model", ","], "--model must name at least one model"),
     ],
 )
 def test_a_wrong_argument_is_a_sentence(
@@ -67,6 +71,15 @@ def test_a_wrong_argument_is_a_sentence(
 ) -> None:
     with pytest.raises(UserError, match=message):
         plot(figure, logs, *options)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_output_that_cannot_be_written_is_said_before_logs_are_read(
+    tmp_path: Path, figure: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        plot(figure, Path("nowhere"), "-o", tmp_path / "file" / "f.pdf")
 
 
 def test_missing_matplotlib_is_said_before_logs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:

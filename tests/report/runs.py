@@ -34,7 +34,14 @@ def write_runs(folder: Path) -> Path:
 
 
 def write_model(
-    logs: Path, model: str, *, seed: int, sharpness: float, skill: float = 0.0, folder: str = ""
+    logs: Path,
+    model: str,
+    *,
+    seed: int,
+    sharpness: float,
+    skill: float = 0.0,
+    folder: str = "",
+    chat_template: str | None = None,
 ) -> None:
     """Write one model's logs: a choice prompt (4 or 5 choices), and two cloze tasks.
 
@@ -62,6 +69,7 @@ def write_model(
                 }
             },
             transformers_version="5.0.1",
+            chat_template=chat_template,
         )
         assert log.exists()
 

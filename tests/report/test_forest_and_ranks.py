@@ -45,6 +45,25 @@ def test_a_rise_is_better_for_accuracy_and_judged_by_size_for_overconfidence() -
     assert ch.forest(frame, metric="overconfidence").kind[::2] == ("better", "worse")
 
 
+def test_overconfidence_that_may_be_as_far_on_the_other_side_is_neither_worse_nor_better() -> None:
+    # From .02 to -.03 is a clear change of sign, but |.03| cannot be told from |.02|.
+    frame = changes(
+        metric="overconfidence",
+        base_value=[0.02, 0.02, -0.001],
+        aligned_value=[-0.03, -0.30, 0.05],
+        change=[-0.05, -0.32, 0.051],
+        low=[-0.08, -0.36, 0.03],
+        high=[-0.02, -0.28, 0.07],
+    )
+    found = ch.forest(frame, metric="overconfidence")
+    kinds = dict(zip(found.label, found.kind, strict=True))
+    assert kinds == {
+        "a → a-chat": "past 0, maybe as far",
+        "b → b-chat": "worse",
+        "c → c-chat": "worse",
+    }
+
+
 def test_several_numbers_of_shots_are_named() -> None:
     found = ch.forest(changes(n_shot=[0, 0, 5]), metric="ece")
     assert found.label[0] == "c → c-chat, 5-shot"
@@ -55,7 +74,11 @@ def test_several_numbers_of_shots_are_named() -> None:
     [
         ({}, {"metric": "x"}, "--metric must be one of ece; got 'x'"),
         ({}, {"metric": "ece", "task": "x"}, "--task must be one of t; got 'x'"),
-        ({"task": ["t", "u", "t"]}, {"metric": "ece"}, "several: choose with --task one of t, u"),
+        (
+            {"task": ["t", "u", "t"]},
+            {"metric": "ece"},
+            "several tasks: choose with --task one of t, u",
+        ),
         (
             {"method": ["choice", "choice", "continuation-sum"]},
             {"metric": "ece"},
@@ -105,6 +128,30 @@ def test_a_model_that_lacks_a_task_is_left_out_and_counted() -> None:
     assert found.labels == ("m0", "m1")
     assert found.n_dropped == 1
     assert "1 incomplete left out" in ch.RanksDisplay(found).heading
+
+
+def test_a_task_under_two_prompt_settings_ranks_once_under_each() -> None:
+    # Values under both settings used to be averaged.
+    rows = [
+        {"model": m, "task": t, "chat_template": chat, "value": v}
+        for chat, numbers in ((False, (0.1, 0.2)), (True, (0.9, 0.2)))
+        for m, v in zip("ab", numbers, strict=True)
+        for t in ("t", "u")
+    ]
+    frame = pd.DataFrame(rows).assign(metric="ece", method="choice", n_shot=0)
+    found = ch.ranks(frame, metric="ece", unit="model", value="value")
+    assert set(found.tasks) == {"t, no chat", "t, chat", "u, no chat", "u, chat"}
+    first = dict(zip(found.tasks, found.ranks[found.labels.index("a")], strict=True))
+    assert first == {"t, no chat": 1, "u, no chat": 1, "t, chat": 2, "u, chat": 2}
+    assert found.n_dropped == 0
+
+
+def test_a_base_model_without_a_template_is_ranked_beside_a_chat_model_with_one() -> None:
+    frame = values([[0.1, 0.2, 0.3], [0.2, 0.3, 0.1]])
+    frame["chat_template"] = frame["model"] != frame["model"].iloc[0]
+    found = ch.ranks(frame, metric="ece", unit="model", value="value")
+    assert (len(found.tasks), len(found.labels)) == (3, 2)
+    assert found.kendalls_w == found.kendalls_w
 
 
 def test_one_task_has_no_agreement() -> None:

@@ -9,9 +9,10 @@ import pytest
 from calib_harness import compare, load_predictions, metrics_frame, wide_frame
 from calib_harness.cli.logs import metrics_for_reading
 from calib_harness.core.metrics import METRICS
+from calib_harness.report.page import make_report
 from calib_harness.report.reliability import reliability
 from tests.report.conftest import RESAMPLES
-from tests.report.runs import METHODS
+from tests.report.runs import METHODS, write_model
 
 pytestmark = pytest.mark.slow
 
@@ -153,6 +154,8 @@ def test_pairs_show_both_sides_and_colour_the_change_by_direction(visit, site, p
         predictions, runs / "pairs.csv", metrics=["acc", "ece"], n_resamples=RESAMPLES
     ).changes
     changes = changes[(changes.task == "letters") & (changes.method == "choice")]
+    values = metrics_frame(predictions, metrics=["ece"], n_resamples=RESAMPLES)
+    nulls = values.query("task == 'letters' & metric == 'ece_null'").set_index("model")["value"]
     tab = visit(site)
     tab.get_by_label("Task", exact=True).select_option("letters")
     tab.get_by_label("Method", exact=True).select_option("choice")
@@ -162,8 +165,10 @@ def test_pairs_show_both_sides_and_colour_the_change_by_direction(visit, site, p
         cells = tab.locator(f'.tabulator-cell[tabulator-field="{metric} change"] .change')
         for row in changes[changes.metric == metric].itertuples():
             at = names.index(f"{row.base} → {row.aligned}")
-            assert column(tab, f"{metric} base")[at] == f"{row.base_value:.3f}"
-            assert column(tab, f"{metric} aligned")[at] == f"{row.aligned_value:.3f}"
+            for side in ("base", "aligned"):
+                value = f"{getattr(row, f'{side}_value'):.3f}"
+                null = f" null {nulls[getattr(row, side)]:.3f}" if metric == "ece" else ""
+                assert column(tab, f"{metric} {side}")[at] == value + null
             text = column(tab, f"{metric} change")[at]
             assert text == f"{row.change:+.3f} ±{row.stderr:.3f}".replace("+0.000", "0.000")
             classes = cells.nth(at).get_attribute("class").split()
@@ -276,6 +281,102 @@ def test_forest_shows_the_changes_of_the_chosen_metric(visit, site, predictions,
     tab.wait_for_timeout(300)
     shown = {row[0]: row[5].replace("−", "-") for row in chart_numbers(tab, "forest")}
     assert shown == {row.family: f"{row.change:+.3f}" for row in expected.itertuples()}
+
+
+def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, predictions, runs):
+    # A rise of overconfidence from -.14 to .11 used to be coloured as worse.
+    changes = compare(
+        predictions, runs / "pairs.csv", metrics=["overconfidence"], n_resamples=RESAMPLES
+    ).changes.query("method == 'continuation-sum'")
+    harm = changes.aligned_value.abs() - changes.base_value.abs()
+    expected = {
+        (row.aligned, row.task): (abs(row.change), h > 0)
+        for row, h in zip(changes.itertuples(), harm, strict=True)
+    }
+    assert ((harm > 0) != (changes.change > 0)).any()
+    tab = visit(site, "compare")
+    compared = tab.locator("#compare")
+    compared.get_by_label("Method", exact=True).select_option("continuation-sum")
+    compared.get_by_label("Metric", exact=True).select_option("overconfidence")
+    tab.wait_for_timeout(300)
+    plot = tab.evaluate(
+        """() => {
+            const {data, layout} = document.querySelector('#heat .js-plotly-plot');
+            return [layout.yaxis.ticktext, layout.xaxis.ticktext, data[0].z.map((z) => [...z])];
+        }"""
+    )
+    models, tasks, z = plot
+    shown = {
+        (model, task): (pytest.approx(abs(z[i][k]), abs=1e-6), z[i][k] > 0)
+        for i, model in enumerate(models)
+        for k, task in enumerate(tasks)
+    }
+    assert expected == shown
+
+
+def test_overconfidence_that_changes_sides_is_clear_only_if_nearer_to_zero_or_farther(
+    visit, tmp_path
+):
+    # From -.13 to .13 is a clear change, but neither for better nor for worse.
+    for name, sharpness in (("org/base", 0.5), ("org/far", 1.5), ("org/farther", 2.5)):
+        write_model(tmp_path, name, seed=0, sharpness=sharpness)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("family,base,aligned\nf,org/base,org/far\nf,org/base,org/farther")
+    page = make_report(
+        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=200, cache=False
+    )
+    tab = visit(page)
+    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
+    field = "overconfidence change"
+    cells = tab.locator(f'.tabulator-cell[tabulator-field="{field}"] .change')
+    classes = [cells.nth(i).get_attribute("class").split()[-1] for i in range(2)]
+    assert dict(zip(column(tab, "name"), classes, strict=True)) == {
+        "org/base → org/far": "faded",
+        "org/base → org/farther": "clear",
+    }
+    assert all(cell.startswith(("+0.2", "+0.3")) for cell in column(tab, field))
+
+
+def test_long_names_in_charts_keep_their_end(visit, tmp_path):
+    # allenai/Llama-3.1-Tulu-3-8B-SFT and -DPO used to have one label.
+    names = [f"allenai/Llama-3.1-Tulu-3-8B-{stage}" for stage in ("SFT", "DPO")]
+    for name in ("org/base", *names):
+        write_model(tmp_path, name, seed=0, sharpness=1.0 + len(name) % 5)
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("\n".join(["family,base,aligned", *(f"f,org/base,{n}" for n in names)]))
+    page = make_report(
+        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=20, cache=False
+    )
+    tab = visit(page, "compare")
+    drawn(tab, "heat")
+    labels = tab.locator("#heat .ytick text").all_text_contents()
+    assert len(set(labels)) == 2
+    assert {label[-3:] for label in labels} == {"SFT", "DPO"}
+
+
+def test_pairs_under_two_chat_templates_are_told_apart(visit, tmp_path):
+    # Rows of one pair, task and method used to overwrite each other.
+    for chat in (False, True):
+        for i, model in enumerate(("org/base", "org/chat")):
+            write_model(
+                tmp_path / str(chat),
+                model,
+                seed=0,
+                sharpness=1.0 + i + 3 * chat,
+                chat_template="x" * chat,
+            )
+    pairs = tmp_path / "pairs.csv"
+    pairs.write_text("family,base,aligned\nf,org/base,org/chat")
+    page = make_report(
+        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=20, cache=False
+    )
+    tab = visit(page)
+    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
+    assert sorted(column(tab, "setting")) == ["chat template", "no chat template"]
+    assert len(set(column(tab, "ece change"))) == 2
+    tab.evaluate("location.hash = '#/compare'")
+    drawn(tab, "heat")
+    assert len(set(tab.locator("#heat .ytick text").all_text_contents())) == 2
 
 
 def test_every_metric_is_defined_one_click_away(visit, site):

@@ -106,6 +106,22 @@ def test_wrong_options_end_in_a_sentence(runs, tmp_path, options, sentence):
         make_report(runs / "logs", tmp_path / "page.html", cache=False, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--jobs", "-1"], "--jobs must be at least 1; got -1"),
+        (["--jobs", "0"], "--jobs must be at least 1; got 0"),
+        (["-o", "page.gif"], "--output must end in .html, .htm; got 'page.gif'"),
+    ],
+)
+def test_wrong_arguments_of_the_command_end_in_a_sentence(
+    runs, tmp_path, monkeypatch, options, sentence
+):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        app(["report", str(runs / "logs"), "--no-cache", *options], standalone_mode=False)
+
+
 def test_changes_without_resamples_are_refused(runs, tmp_path):
     with pytest.raises(UserError, match="--resamples"):
         make_report(

@@ -18,7 +18,8 @@ _VENDOR = ("vendor/plotly-cartesian-4.1.1.min.js", "vendor/tabulator-6.5.3.min.j
 # In the order in which they build on each other.
 _SCRIPTS = (
     *("text.js", "data.js", "controls.js", "charts.js", "leaderboard.js"),
-    *("reliability.js", "model.js", "compare.js", "measured.js", "main.js"),
+    *("reliability.js", "model.js", "compare.js", "changes.js", "curves.js"),
+    *("measured.js", "main.js"),
 )
 _SOURCE_MAP = re.compile(r"^(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}

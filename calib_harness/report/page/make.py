@@ -14,6 +14,7 @@ from typing import Any
 from calib_harness.errors import UserError
 from calib_harness.predictions.load import CacheLike
 from calib_harness.predictions.table import Predictions
+from calib_harness.report.output import make_ready
 from calib_harness.report.page.html import render_page
 from calib_harness.report.page.payload import make_payload
 from calib_harness.report.page.sources import read_sources
@@ -54,7 +55,7 @@ def make_report(
         As for ``load_predictions``; the output folder of a sweep brings its own pairs, chains
         and stages.
     output : str or Path
-        The HTML file.
+        The HTML file, its name ending in ``.html`` or ``.htm``.
     pairs, chain : Path, optional
         CSV files as for ``compare`` and ``compare_chain``.
     metrics, n_bins, binning, seed
@@ -84,7 +85,7 @@ def make_report(
         If an option is wrong, logs or tables cannot be read, or the file cannot be written.
     """
     options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
-    path = _made_ready(Path(output))
+    path = make_ready(Path(output), (".html", ".htm"))
     sources = read_sources(
         logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
     )
@@ -108,17 +109,6 @@ def make_report(
     page = render_page(payload)
     try:
         path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
-    return path
-
-
-def _made_ready(path: Path) -> Path:
-    """Find out before all the work whether a file can stand there."""
-    if path.is_dir():
-        raise UserError(f"-o {path} cannot be written (it is a folder); name a file in it.")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"-o {path} cannot be written ({error.strerror}).") from error
     return path

@@ -326,7 +326,7 @@ def _comparison(
     pairs = _Names()
     place = {name: i for i, name in enumerate(names)}
     keys = [pairs.of(key) for key in frame[["family", "base", "aligned"]].itertuples(index=False)]
-    changes = {"n_shot": _plain(frame["n_shot"]), "rank": _plain(frame["rank"])}
+    changes = {key: _plain(frame[key]) for key in ("n_shot", "chat_template", "rank")}
     numbers.add("change_pair", smallest_unsigned(keys))
     numbers.add("change_task", smallest_unsigned([tasks.of(task) for task in frame["task"]]))
     numbers.add("change_method", smallest_unsigned([methods.of(each) for each in frame["method"]]))

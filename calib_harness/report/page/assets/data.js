@@ -78,7 +78,7 @@ function allChanges() {
     pair: numbers.change_pair[i],
     task: numbers.change_task[i],
     method: numbers.change_method[i],
-    nShot,
+    setting: changeSetting(nShot, c.chat_template[i]),
     metric: doc.metrics[numbers.change_metric[i]].name,
     n: numbers.change_n[i],
     rank: c.rank[i],
@@ -96,9 +96,34 @@ function allChanges() {
 
 let changes = [];
 
-/** Whether a change can be told from none: its interval leaves zero out. */
+/**
+ * Whether a change can be told from one that does no harm and no good: its interval leaves zero
+ * out. Where zero is best, so does the change to the other side of zero, as far from it.
+ */
 function isClear(change) {
-  return change.low > 0 || change.high < 0;
+  const leavesOut = (value) => change.low > value || change.high < value;
+  return leavesOut(0) && (!isBestAtZero(change.metric) || leavesOut(-2 * change.base));
+}
+
+function isBestAtZero(metric) {
+  return doc.metrics[metricIndex.get(metric)].direction === "zero";
+}
+
+/** What is true of changes that are not clear. */
+function unclearWords(metric) {
+  const words = "interval contains zero";
+  return isBestAtZero(metric) ? `${words}, or as much on its other side` : words;
+}
+
+/** Prompt settings of a change, where they tell changes of one pair apart. */
+function changeSetting(shots, chat) {
+  const varies = (values) => new Set(values).size > 1;
+  const parts = [];
+  if (varies(doc.changes.n_shot) && Number.isFinite(shots)) parts.push(`${shots}-shot`);
+  if (varies(doc.changes.chat_template) && chat !== null && chat !== undefined) {
+    parts.push(chat ? "chat template" : "no chat template");
+  }
+  return parts.join(", ");
 }
 
 function pairName(pair) {

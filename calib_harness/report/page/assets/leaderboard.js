@@ -284,14 +284,14 @@ function pairBoard(metrics) {
     if (board.task >= 0 && change.task !== board.task) continue;
     if (board.method >= 0 && change.method !== board.method) continue;
     if (!matches(base) && !matches(aligned)) continue;
-    const key = `${change.pair} ${change.task} ${change.method} ${change.nShot}`;
+    const key = `${change.pair} ${change.task} ${change.method} ${change.setting}`;
     const row = rows.get(key) ?? {
       open: aligned,
       name: pairName(change.pair),
       family,
       task: doc.tasks[change.task],
       method: doc.methods[change.method],
-      shots: change.nShot,
+      setting: change.setting,
       n: change.n,
       found: {},
     };
@@ -309,13 +309,15 @@ function pairBoard(metrics) {
     !isNarrow() && several("family") && column("Family", "family", text),
     several("task") && column("Task", "task", text),
     several("method") && column("Method", "method", text),
-    several("shots") && column("Shots", "shots"),
+    several("setting") && column("Settings", "setting", text),
     column("n", "n", { hozAlign: "right", sorter: "number" }),
     ...metrics.filter((metric) => metric.direction).map(changeColumns),
   ].filter(Boolean);
   const note =
-    `${plural(list.length, "pair")} on the questions both sides share; change = aligned − base, ` +
-    "blue better and orange worse, faded where the 95 % interval contains zero.";
+    `${plural(list.length, "row")} on the questions both sides share; change = aligned − base, ` +
+    "blue better and orange worse, faded where the 95 % interval contains zero" +
+    (metrics.some((m) => isBestAtZero(m.name)) ? " (of overconfidence, or as much on its other side)" : "") +
+    (metrics.some((m) => m.name === "ece") ? "; null: the ECE of a calibrated model." : ".");
   return [list, columns, note];
 }
 
@@ -326,7 +328,11 @@ function changeColumns(metric) {
       titleFormatter: spoken(part),
       sorter: byNumber,
       hozAlign: "right",
-      formatter: (cell) => fixed(cell.getValue()),
+      formatter: (cell) => {
+        const known = metric.name === "ece" ? nullOf(cell.getData().found.ece, part) : NaN;
+        const under = Number.isNaN(known) ? null : h("small", { class: "null" }, `null ${fixed(known)}`);
+        return h("span", { class: "number" }, fixed(cell.getValue()), under);
+      },
     });
   return {
     title: metric.name + arrow(metric),
@@ -341,6 +347,16 @@ function changeColumns(metric) {
       }),
     ],
   };
+}
+
+/** The ECE of a calibrated model on the questions of one side of a change; NaN if they are others. */
+function nullOf(change, side) {
+  if (!change || !metricIndex.has("ece_null")) return NaN;
+  const model = doc.pairs[change.pair][side];
+  const same = entries.filter(
+    (e) => e.model === model && e.task === change.task && e.method === change.method && e.n - e.unusable === change.n,
+  );
+  return same.length === 1 ? measured(same[0], "ece_null").value : NaN;
 }
 
 function changeCell(change) {

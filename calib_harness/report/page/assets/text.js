@@ -30,10 +30,11 @@ function replace(parent, ...children) {
   parent.replaceChildren(...children.flat().filter(Boolean));
 }
 
-/** Text for Plotly, which reads a little HTML and TeX: both switched off, long names cut. */
+/** Text for Plotly, which reads a little HTML and TeX: both switched off, long names lose their middle. */
 function plotText(text, most = 32) {
   const signs = Array.from(shown(text));
-  const cut = signs.length > most ? [...signs.slice(0, most - 1), "…"] : signs;
+  const tail = Math.floor((most - 1) / 2); // what tells a base from an aligned model stands at the end
+  const cut = signs.length > most ? [...signs.slice(0, most - 1 - tail), "…", ...signs.slice(-tail)] : signs;
   return cut.join("").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
 }
 
