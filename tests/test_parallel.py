@@ -32,6 +32,11 @@ def named_nap(seconds: float) -> int:
     return os.getpid()
 
 
+def survive_interrupt(item: int) -> bool:
+    os.kill(os.getpid(), signal.SIGINT)
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
 def refuse(number: int) -> int:
     if number == 5:
         raise UserError("--five is not allowed: leave it out.")
@@ -61,6 +66,12 @@ def test_an_error_of_the_user_arrives_as_it_was_raised() -> None:
 def test_a_process_that_dies_is_an_error_that_says_so() -> None:
     with pytest.raises(UserError, match=r"ended without a result .* --jobs 1"):
         list(in_order(die, range(10), 2))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="sends a signal")
+def test_processes_are_deaf_to_ctrl_c_from_before_their_first_line() -> None:
+    # Only a mask that came with the start is older than the imports.
+    assert list(in_order(survive_interrupt, range(4), 2)) == [True] * 4
 
 
 def is_running(pid: int) -> bool:

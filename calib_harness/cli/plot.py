@@ -37,8 +37,7 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_MOST_PANELS = 40
-_NARROWEST, _WIDEST = 2.5, 40  # inches
+_NARROWEST, _WIDEST, _TALLEST = 2.5, 40, 20  # inches
 _NARROWEST_PANEL = 2.3
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write: .pdf, .svg or .png.")]
@@ -289,17 +288,17 @@ def _draw_grid(displays: Sequence[CurvesDisplay[Any]], output: Path, width: floa
     if len(displays) == 1:
         _draw(displays[0], output, width)
         return
-    if len(displays) > _MOST_PANELS:
-        raise UserError(
-            f"{len(displays)} panels are more than a figure can show ({_MOST_PANELS}): choose "
-            "with --model or --pairs."
-        )
     from calib_harness.report.style import PAGE, new_figure, print_style, save
 
     across = width or PAGE
     columns = max(1, min(3 if len(displays) > 6 else 2, int(across / _NARROWEST_PANEL)))
     sizes = [display.size(across / columns) for display in displays]
     heights = [max(h for _, h in sizes[i : i + columns]) for i in range(0, len(sizes), columns)]
+    if sum(heights) > _TALLEST:
+        raise UserError(
+            f"{len(displays)} panels make a figure {sum(heights):.0f} inches tall, and {_TALLEST} "
+            "is the most: choose with --model, or with --pairs of fewer lines."
+        )
     shared = {display.title for display in displays}
     with print_style(small_legends=columns > 2):
         figure = new_figure(across, sum(heights) + 0.3)

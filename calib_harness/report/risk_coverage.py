@@ -92,9 +92,10 @@ def risk_coverage(
     p, g = check_rows(probs, gold)
     confidence, prediction = top_label(p)
     risk = risks(confidence, (prediction == g).astype(np.float64))
-    area = Estimate(aurc(p, g), np.nan, np.nan, np.nan)
     if check_count("n_resamples", n_resamples, least=0):
         area = bootstrap(["aurc"], p, g, n_resamples=n_resamples, rng=seed)["aurc"]
+    else:
+        area = Estimate(aurc(p, g), np.nan, np.nan, np.nan)
     return RiskCoverage(np.arange(1, len(p) + 1) / len(p), risk, area)
 
 

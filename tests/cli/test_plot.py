@@ -82,6 +82,14 @@ def test_output_that_cannot_be_written_is_said_before_logs_are_read(
         plot(figure, Path("nowhere"), "-o", tmp_path / "file" / "f.pdf")
 
 
+def test_panels_that_no_paper_has_room_for_are_a_sentence(tmp_path: Path) -> None:
+    for i in range(24):
+        write_example_log(tmp_path, model=f"org/m{i}", task="one", n=5)
+    with pytest.raises(UserError, match=r"24 panels make a figure \d\d inches tall.* --model"):
+        plot("reliability", tmp_path, "--resamples", 0, "-o", tmp_path / "f.pdf")
+    assert not (tmp_path / "f.pdf").exists()
+
+
 def test_missing_matplotlib_is_said_before_logs_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(UserError, match="figures need matplotlib"):
