@@ -3,7 +3,7 @@
 Importing it registers the metrics, filters and the request type with lm-eval.
 """
 
-from calib_harness.harness import backends, filters, metrics
+from calib_harness.harness import backends, filters, metrics, templates
 from calib_harness.harness.task import CalibrationTask
 
 __all__ = ["CalibrationTask"]
@@ -12,3 +12,4 @@ filters.register()
 metrics.register()
 metrics.install_stderr()
 backends.install()
+templates.install()
