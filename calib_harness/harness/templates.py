@@ -1,7 +1,7 @@
 """Templates of YAMLs, compiled once.
 
 lm-eval compiles a template each time it reads a field of a question, and a question with a choice
-prompt is read eleven times: 8 ms for each on a small CPU, more than a small model takes to score it.
+prompt is read eleven times: 8 ms each on a small CPU, more than a small model takes to score it.
 """
 
 from __future__ import annotations
