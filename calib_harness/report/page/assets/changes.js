@@ -85,8 +85,9 @@ function harmNote() {
       row.method === doc.methods[comparison.method] &&
       row.metric === comparison.metric,
   );
+  const settingOf = settingsOfChanges(doc.changes);
   return h("div", {}, rows.map((row) => {
-    const setting = changeSetting(row.n_shot, row.chat_template);
+    const setting = settingOf(row.n_shot, row.chat_template);
     const counts = `${row.n_harmed} of ${plural(row.n_pairs, "pair")} harmed, ${row.n_improved} improved`;
     return h("p", {}, `${setting && `${setting}: `}${counts}; exact sign test p = ${pValue(row.p_value)}.`);
   }));

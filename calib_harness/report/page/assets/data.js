@@ -74,11 +74,12 @@ function measured(entry, metric) {
 function allChanges() {
   const c = doc.changes;
   if (!c.n_shot) return [];
+  const settingOf = settingsOfChanges(c);
   return c.n_shot.map((nShot, i) => ({
     pair: numbers.change_pair[i],
     task: numbers.change_task[i],
     method: numbers.change_method[i],
-    setting: changeSetting(nShot, c.chat_template[i]),
+    setting: settingOf(nShot, c.chat_template[i]),
     metric: doc.metrics[numbers.change_metric[i]].name,
     n: numbers.change_n[i],
     rank: c.rank[i],
@@ -115,15 +116,16 @@ function unclearWords(metric) {
   return isBestAtZero(metric) ? `${words}, or as much on its other side` : words;
 }
 
-/** Prompt settings of a change, where they tell changes of one pair apart. */
-function changeSetting(shots, chat) {
+/** A function that names a change's prompt settings, as far as they tell changes apart. */
+function settingsOfChanges({ n_shot: allShots, chat_template: allChats }) {
   const varies = (values) => new Set(values).size > 1;
-  const parts = [];
-  if (varies(doc.changes.n_shot) && Number.isFinite(shots)) parts.push(`${shots}-shot`);
-  if (varies(doc.changes.chat_template) && chat !== null && chat !== undefined) {
-    parts.push(chat ? "chat template" : "no chat template");
-  }
-  return parts.join(", ");
+  const [byShots, byChat] = [varies(allShots), varies(allChats)];
+  return (shots, chat) => {
+    const parts = [];
+    if (byShots && Number.isFinite(shots)) parts.push(`${shots}-shot`);
+    if (byChat && chat !== null && chat !== undefined) parts.push(chat ? "chat template" : "no chat template");
+    return parts.join(", ");
+  };
 }
 
 function pairName(pair) {
