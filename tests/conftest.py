@@ -20,6 +20,27 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Print what every fault cost a sweep, also of tests that other processes carried out.
+
+    Stands here because the process that prints collects nothing, and so reads no folder's own file.
+    """
+    reports = [
+        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
+    ]
+    rows = [
+        value
+        for report in reports
+        for name, value in report.user_properties
+        if name == "fault" and report.when == "call"
+    ]
+    if rows:
+        terminalreporter.section("requests scored twice after a fault")
+        width = max(len(fault) for fault, *_ in rows)
+        for fault, test, scored, twice in rows:
+            terminalreporter.line(f"{fault:{width}}  {twice:3d} of {scored:4d}  {test}")
+
+
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
     """Take back what a test made of logging: the command line sets levels and handlers."""

@@ -32,24 +32,6 @@ doc_to_text: question
 """
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    """Print what every fault cost, also of tests that other processes carried out."""
-    reports = [
-        report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])
-    ]
-    rows = [
-        value
-        for report in reports
-        for name, value in report.user_properties
-        if name == "fault" and report.when == "call"
-    ]
-    if rows:
-        terminalreporter.section("requests scored twice after a fault")
-        width = max(len(fault) for fault, *_ in rows)
-        for fault, test, scored, twice in rows:
-            terminalreporter.line(f"{fault:{width}}  {twice:3d} of {scored:4d}  {test}")
-
-
 @pytest.fixture
 def note_fault(request):
     """Return a function that notes what a fault cost, for the summary."""
