@@ -8,6 +8,7 @@ import pytest
 
 from calib_harness import compare, load_predictions, metrics_frame, wide_frame
 from calib_harness.cli.logs import metrics_for_reading
+from calib_harness.comparison.results import is_clear
 from calib_harness.core.metrics import METRICS
 from calib_harness.report.page import make_report
 from calib_harness.report.reliability import reliability
@@ -289,9 +290,10 @@ def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, prediction
         predictions, runs / "pairs.csv", metrics=["overconfidence"], n_resamples=RESAMPLES
     ).changes.query("method == 'continuation-sum'")
     harm = changes.aligned_value.abs() - changes.base_value.abs()
+    clear = is_clear(changes.base_value, changes.low, changes.high, "overconfidence")
     expected = {
-        (row.aligned, row.task): (abs(row.change), h > 0)
-        for row, h in zip(changes.itertuples(), harm, strict=True)
+        (row.aligned, row.task): (abs(row.change), h > 0, c)
+        for row, h, c in zip(changes.itertuples(), harm, clear, strict=True)
     }
     assert ((harm > 0) != (changes.change > 0)).any()
     tab = visit(site, "compare")
@@ -302,14 +304,17 @@ def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, prediction
     plot = tab.evaluate(
         """() => {
             const {data, layout} = document.querySelector('#heat .js-plotly-plot');
-            return [layout.yaxis.ticktext, layout.xaxis.ticktext, data[0].z.map((z) => [...z])];
+            const z = data.map((trace) => trace.z.map((row) => [...row]));
+            return [layout.yaxis.ticktext, layout.xaxis.ticktext, z, data.map((d) => d.opacity)];
         }"""
     )
-    models, tasks, z = plot
+    models, tasks, z, opacity = plot
     shown = {
-        (model, task): (pytest.approx(abs(z[i][k]), abs=1e-6), z[i][k] > 0)
+        (model, task): (pytest.approx(abs(each[i][k]), abs=1e-6), each[i][k] > 0, opaque == 1)
+        for each, opaque in zip(z, opacity, strict=True)
         for i, model in enumerate(models)
         for k, task in enumerate(tasks)
+        if each[i][k] is not None
     }
     assert expected == shown
 
@@ -449,6 +454,14 @@ def test_accessibility_check_finds_no_serious_fault(visit, site, scheme, rules):
                 where = [node["target"] for node in fault["nodes"]][:3]
                 serious.append(f"{view}: {fault['id']} {where}")
     assert serious == []
+
+
+def test_choice_of_metrics_is_whole_on_a_phone(visit, site):
+    tab = visit(site, viewport={"width": 390, "height": 844})
+    tab.locator("#leaderboard .many summary").click()
+    box = tab.locator("#leaderboard .many fieldset").bounding_box()
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= 390
 
 
 @pytest.mark.parametrize("view", VIEWS)

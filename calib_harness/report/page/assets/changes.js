@@ -47,6 +47,7 @@ function forestChart() {
       xaxis: axis(`change of ${comparison.metric}`, { zeroline: true, zerolinewidth: 1.5 }),
       yaxis: axis("", { tickvals: rows.map((_, i) => i), ticktext: labels, range: [-0.7, rows.length - 0.3] }),
       margin: { l: 8, r: 16, t: 28, b: 48 },
+      showlegend: true,
     },
     note: harmNote(),
     table: changeTable(found),
@@ -138,8 +139,9 @@ function heatChart() {
   const { tasks, grid, labels } = changeGrid(found);
   const written = (c) => (c ? (isClear(c) ? signed(c.change) : `(${signed(c.change)})`) : "");
   const text = grid.map((row) => row.map(written));
+  const shared = { ...heatScale(grid), text, texttemplate: tasks.length <= 12 ? "%{text}" : "" };
   return {
-    traces: [{ ...heatTrace(tasks, grid, labels), text, texttemplate: tasks.length <= 12 ? "%{text}" : "" }],
+    traces: [true, false].map((clear) => ({ ...shared, ...heatTrace(grid, labels, clear) })),
     height: Math.max(220, 130 + 24 * grid.length),
     layout: {
       xaxis: taskAxis(tasks, { showgrid: false, zeroline: false }),
@@ -154,19 +156,29 @@ function heatChart() {
   };
 }
 
-/** Cells are coloured by harm: of accuracy a fall is worse, of overconfidence the way from zero. */
-function heatTrace(tasks, grid, labels) {
-  const most = Math.max(...grid.flat().map((c) => (c ? Math.abs(c.change) : 0)), 1e-9);
+/** Cells that are clear, or those that are not; coloured by harm: a fall of accuracy is worse. */
+function heatTrace(grid, labels, clear) {
+  const cells = grid.map((row) => row.map((c) => (c && isClear(c) === clear ? c : null)));
   const told = (c, r) =>
     c ? `${labels[r]}<br>${plotText(doc.tasks[c.task])}<br>${signed(c.change)} ${interval(c.low, c.high)}` : "";
   return {
+    z: cells.map((row) => row.map((c) => (c ? Math.sign(c.harm) * Math.abs(c.change) : null))),
+    customdata: cells.map((row, r) => row.map((c) => told(c, r))),
+    opacity: clear ? 1 : 0.4,
+    showscale: clear,
+  };
+}
+
+/** What the cells of both kinds share: where they lie, and the colours from better to worse. */
+function heatScale(grid) {
+  const most = Math.max(...grid.flat().map((c) => (c ? Math.abs(c.change) : 0)), 1e-9);
+  return {
     type: "heatmap",
-    z: grid.map((row) => row.map((c) => (c ? Math.sign(c.harm) * Math.abs(c.change) : null))),
-    x: tasks.map((_, i) => i),
+    x: grid[0].map((_, i) => i),
     y: grid.map((_, i) => i),
     textfont: { color: colour("--text") },
-    customdata: grid.map((row, r) => row.map((c) => told(c, r))),
     hovertemplate: "%{customdata}<extra></extra>",
+    hoverongaps: false,
     zmin: -most,
     zmax: most,
     colorscale: [

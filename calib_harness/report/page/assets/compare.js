@@ -54,8 +54,8 @@ const NOTHING = "Nothing measured for this task, method and family.";
 
 function compareCards() {
   return [
-    card("Change by family", "Aligned − base with its 95 % interval; faded where that leaves open whether it is for worse or better.", forestChart, { id: "forest", wide: true }),
-    card("Change by task", "Aligned − base for every pair and task, coloured by harm; brackets: an interval that leaves open whether it is for worse or better.", heatChart, { id: "heat", wide: true }),
+    card("Change by family", "Aligned − base with its 95 % interval; blue better, orange worse, faded where the interval leaves open which.", forestChart, { id: "forest", wide: true }),
+    card("Change by task", "Aligned − base for every pair and task, blue better, orange worse; faded and in brackets where the interval leaves open which.", heatChart, { id: "heat", wide: true }),
     card("Ranks across tasks", "Pairs by their relative change in each task, 1 the largest: parallel lines mean that tasks agree.", bumpChart, { id: "bump", wide: true }),
     card("Accuracy against calibration", "Each arrow leads from a base model to its aligned one.", arrowChart, { id: "arrows" }),
     card("Risk and coverage", "Share of wrong answers if only the most confident are given.", compareRisk, { id: "risk" }),
