@@ -139,9 +139,15 @@ function heatChart() {
   const { tasks, grid, labels } = changeGrid(found);
   const written = (c) => (c ? (isClear(c) ? signed(c.change) : `(${signed(c.change)})`) : "");
   const text = grid.map((row) => row.map(written));
-  const shared = { ...heatScale(grid), text, texttemplate: tasks.length <= 12 ? "%{text}" : "" };
+  const shared = { ...heatScale(grid), texttemplate: tasks.length <= 12 ? "%{text}" : "" };
+  const kinds = [true, false].filter((clear) => found.some((c) => isClear(c) === clear));
   return {
-    traces: [true, false].map((clear) => ({ ...shared, ...heatTrace(grid, labels, clear) })),
+    traces: kinds.map((clear, k) => ({
+      ...shared,
+      ...heatTrace(grid, labels, clear),
+      text: grid.map((row, r) => row.map((c, t) => (c && isClear(c) === clear ? text[r][t] : ""))),
+      showscale: k === 0,
+    })),
     height: Math.max(220, 130 + 24 * grid.length),
     layout: {
       xaxis: taskAxis(tasks, { showgrid: false, zeroline: false }),
@@ -165,7 +171,6 @@ function heatTrace(grid, labels, clear) {
     z: cells.map((row) => row.map((c) => (c ? Math.sign(c.harm) * Math.abs(c.change) : null))),
     customdata: cells.map((row, r) => row.map((c) => told(c, r))),
     opacity: clear ? 1 : 0.4,
-    showscale: clear,
   };
 }
 
