@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_limits
 from calib_harness.core.binning import BINNINGS
 from calib_harness.core.draws import Draws, estimates_of
 from calib_harness.core.inference import bootstrap_draws, calibrated_null
-from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.core.metrics import METRICS, choice_mass, point_values
 from calib_harness.core.recalibration import (
     apply_temperature,
     cross_fit_temperature,
@@ -307,12 +307,8 @@ def _evaluate(
             draws.update(found)
         estimates = estimates_of(found)
         return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
-    values = {}
-    for name in names:
-        metric = METRICS[name]
-        own = {key: value for key, value in binning.items() if key in metric.options}
-        values[name] = (float(metric.function(probs, gold, **own)), np.nan, np.nan, np.nan)
-    return values
+    values = point_values(names, probs, gold, **binning)
+    return {name: (value, np.nan, np.nan, np.nan) for name, value in values.items()}
 
 
 def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:

@@ -11,7 +11,7 @@ import numpy as np
 from calib_harness.comparison.questions import SharedQuestions
 from calib_harness.core.draws import Draws, PairedChange, changes_between
 from calib_harness.core.inference import calibrated_null, paired_bootstrap
-from calib_harness.core.metrics import METRICS
+from calib_harness.core.metrics import METRICS, point_values
 from calib_harness.errors import UserError
 from calib_harness.summary import SummaryOptions
 
@@ -107,17 +107,20 @@ def paired_rows(
 def _changes_alone(
     shared: SharedQuestions, first: int, second: int, options: SummaryOptions
 ) -> dict[str, PairedChange]:
-    given: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
-    found = {}
-    for name in options.metrics:
-        metric = METRICS[name]
-        own = {key: value for key, value in given.items() if key in metric.options}
-        before, after = (
-            float(metric.function(shared.probs[side], shared.gold, **own))
-            for side in (first, second)
+    before, after = (
+        point_values(
+            options.metrics,
+            shared.probs[side],
+            shared.gold,
+            n_bins=options.n_bins,
+            binning=options.binning,
         )
-        found[name] = PairedChange(before, after, after - before, *(np.nan,) * 4)
-    return found
+        for side in (first, second)
+    )
+    return {
+        name: PairedChange(before[name], after[name], after[name] - before[name], *(np.nan,) * 4)
+        for name in options.metrics
+    }
 
 
 def calibrated_nulls(
@@ -127,13 +130,11 @@ def calibrated_nulls(
     given: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
     nulls = {}
     for name in options.metrics:
-        metric = METRICS[name]
-        if metric.simulation is None:
+        if METRICS[name].simulation is None:
             continue
-        own = {key: value for key, value in given.items() if key in metric.options}
         base, aligned = (
             calibrated_null(
-                probs, metric=name, n_resamples=LEAST_RESAMPLES, rng=options.seed, **own
+                probs, metric=name, n_resamples=LEAST_RESAMPLES, rng=options.seed, **given
             ).mean
             for probs in shared.probs
         )

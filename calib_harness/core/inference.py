@@ -346,10 +346,7 @@ def _check_request(n_resamples: object, rng: object) -> int:
 def _own_options(metrics: Collection[Metric], options: dict[str, Any]) -> list[dict[str, Any]]:
     """Give each metric those of the options that it takes."""
     check_options(**options)
-    return [
-        {name: value for name, value in options.items() if name in metric.options}
-        for metric in metrics
-    ]
+    return [metric.own(options) for metric in metrics]
 
 
 def _prepare(

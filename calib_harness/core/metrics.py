@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -61,6 +61,7 @@ __all__ = [
     "metrics_named",
     "nll",
     "overconfidence",
+    "point_values",
     "sce",
     "sce_ova",
     "smece",
@@ -178,6 +179,10 @@ class Metric:
             return np.array([self.function(p, gold, **complete) for gold in golds])
 
         return one_by_one
+
+    def own(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return those of the options that this metric takes."""
+        return {name: value for name, value in options.items() if name in self.options}
 
     def complete(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return `options` with defaults added, or raise ValueError about one of them."""
@@ -355,6 +360,16 @@ def _part(norm: str) -> Metric:
 ECE_PARTS = (_part("over"), _part("under"))
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
+
+
+def point_values(
+    names: Collection[str], probs: npt.ArrayLike, gold: npt.ArrayLike, **options: Any
+) -> dict[str, float]:
+    """Return several metrics without resamples, each given those of the options that it takes."""
+    return {
+        metric.name: float(metric.function(probs, gold, **metric.own(options)))
+        for metric in metrics_named(names)
+    }
 
 
 def metrics_named(names: Collection[str]) -> list[Metric]:

@@ -54,7 +54,7 @@ class Aggregation:
 
     def __init__(self, name: str, options: Mapping[str, Any] = MappingProxyType({})) -> None:
         self.name = name
-        self.options = {k: v for k, v in options.items() if k in METRICS[name].options}
+        self.options = METRICS[name].own(options)
 
     def __call__(self, items: Sequence[Outcome]) -> float:
         """Compute the metric over the usable outcomes; NaN if there are none."""

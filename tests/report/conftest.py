@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from calib_harness import Predictions, load_predictions
 from calib_harness.report.page import make_report
 from tests.report.browser import ARGUMENTS, find_chromium
 from tests.report.runs import FAMILIES, HOSTILE, METHODS, write_hostile_runs, write_runs
@@ -42,6 +43,12 @@ def site(runs: Path) -> Path:
         cache=False,
         command="calib-harness report 'logs of <mine>' -o page.html",
     )
+
+
+@pytest.fixture(scope="session")
+def predictions(runs: Path) -> list[Predictions]:
+    """What the logs of `site` hold."""
+    return load_predictions(runs / "logs", methods=METHODS, cache=False)
 
 
 @pytest.fixture(scope="session")

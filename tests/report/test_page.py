@@ -6,49 +6,16 @@ import re
 
 import pytest
 
-from calib_harness import compare, load_predictions, metrics_frame, wide_frame
+from calib_harness import compare, metrics_frame, wide_frame
 from calib_harness.cli.logs import metrics_for_reading
-from calib_harness.comparison.results import is_clear
 from calib_harness.core.metrics import METRICS
-from calib_harness.report.page import make_report
 from calib_harness.report.reliability import reliability
 from tests.report.conftest import RESAMPLES
-from tests.report.runs import METHODS, write_model
+from tests.report.tab import chart_numbers, column, drawn, sort_by, texts
 
 pytestmark = pytest.mark.slow
 
 VIEWS = ("leaderboard", "model/1", "compare", "measured")
-
-
-@pytest.fixture(scope="module")
-def predictions(runs):
-    return load_predictions(runs / "logs", methods=METHODS, cache=False)
-
-
-def texts(locator):
-    return [text.strip() for text in locator.all_inner_texts()]
-
-
-def column(tab, field):
-    """Texts of a column of the leaderboard, hyphens as Python prints them."""
-    cells = tab.locator(f'#leaderboard-table .tabulator-cell[tabulator-field="{field}"]')
-    return [" ".join(text.replace("−", "-").split()) for text in texts(cells)]
-
-
-def sort_by(tab, name):
-    tab.locator(f'#leaderboard-table .tabulator-col[tabulator-field="{name}"] button').click()
-
-
-def chart_numbers(tab, card):
-    """The table behind a chart, cell by cell."""
-    figure = tab.locator(f"#{card}")
-    figure.locator("details summary").click()
-    rows = figure.locator("tbody tr")
-    return [texts(rows.nth(i).locator("td")) for i in range(rows.count())]
-
-
-def drawn(tab, card):
-    tab.wait_for_selector(f"#{card} .main-svg")
 
 
 def test_page_opens_from_disk_without_asking_for_anything_else(visit, site):
@@ -254,137 +221,6 @@ def test_risk_curve_of_a_model_is_that_of_the_chosen_run(visit, site):
     assert texts(rows.first.locator("td"))[1:] != letters[0][1:]
 
 
-def test_comparison_draws_every_chart_with_its_numbers(visit, site, predictions, runs):
-    result = compare(predictions, runs / "pairs.csv", metrics=["ece"], n_resamples=RESAMPLES)
-    tab = visit(site, "compare")
-    for card in ("forest", "heat", "bump", "arrows", "risk", "trajectories"):
-        if card == "bump":
-            tab.locator("#compare").get_by_label("Task", exact=True).select_option("texts")
-            tab.locator("#compare").get_by_label("Method", exact=True).select_option(
-                "continuation-sum"
-            )
-            tab.wait_for_timeout(300)
-        drawn(tab, card)
-        assert chart_numbers(tab, card), card
-    (w,) = result.over_tasks.query("method == 'continuation-sum' & metric == 'ece'").kendalls_w
-    assert f"Kendall's W {w:.3f}" in tab.locator("#bump .notes").inner_text()
-
-
-def test_forest_shows_the_changes_of_the_chosen_metric(visit, site, predictions, runs):
-    changes = compare(
-        predictions, runs / "pairs.csv", metrics=["acc", "ece", "sce"], n_resamples=RESAMPLES
-    ).changes
-    expected = changes.query("task == 'letters' & method == 'choice' & metric == 'sce'")
-    tab = visit(site, "compare")
-    tab.locator("#compare").get_by_label("Task", exact=True).select_option("letters")
-    tab.locator("#compare").get_by_label("Method", exact=True).select_option("choice")
-    tab.locator("#compare").get_by_label("Metric", exact=True).select_option("sce")
-    tab.wait_for_timeout(300)
-    shown = {row[0]: row[5].replace("−", "-") for row in chart_numbers(tab, "forest")}
-    assert shown == {row.family: f"{row.change:+.3f}" for row in expected.itertuples()}
-
-
-def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, predictions, runs):
-    # A rise of overconfidence from -.14 to .11 used to be coloured as worse.
-    changes = compare(
-        predictions, runs / "pairs.csv", metrics=["overconfidence"], n_resamples=RESAMPLES
-    ).changes.query("method == 'continuation-sum'")
-    harm = changes.aligned_value.abs() - changes.base_value.abs()
-    clear = is_clear(changes.base_value, changes.low, changes.high, "overconfidence")
-    expected = {
-        (row.aligned, row.task): (abs(row.change), h > 0, c)
-        for row, h, c in zip(changes.itertuples(), harm, clear, strict=True)
-    }
-    assert ((harm > 0) != (changes.change > 0)).any()
-    tab = visit(site, "compare")
-    compared = tab.locator("#compare")
-    compared.get_by_label("Method", exact=True).select_option("continuation-sum")
-    compared.get_by_label("Metric", exact=True).select_option("overconfidence")
-    tab.wait_for_timeout(300)
-    plot = tab.evaluate(
-        """() => {
-            const {data, layout} = document.querySelector('#heat .js-plotly-plot');
-            const z = data.map((trace) => trace.z.map((row) => [...row]));
-            return [layout.yaxis.ticktext, layout.xaxis.ticktext, z, data.map((d) => d.opacity)];
-        }"""
-    )
-    models, tasks, z, opacity = plot
-    shown = {
-        (model, task): (pytest.approx(abs(each[i][k]), abs=1e-6), each[i][k] > 0, opaque == 1)
-        for each, opaque in zip(z, opacity, strict=True)
-        for i, model in enumerate(models)
-        for k, task in enumerate(tasks)
-        if each[i][k] is not None
-    }
-    assert expected == shown
-    assert tab.locator("#heat .cbtitle").count() == 1
-
-
-def test_overconfidence_that_changes_sides_is_clear_only_if_nearer_to_zero_or_farther(
-    visit, tmp_path
-):
-    # From -.13 to .13 is a clear change, but neither for better nor for worse.
-    for name, sharpness in (("org/base", 0.5), ("org/far", 1.5), ("org/farther", 2.5)):
-        write_model(tmp_path, name, seed=0, sharpness=sharpness)
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("family,base,aligned\nf,org/base,org/far\nf,org/base,org/farther")
-    page = make_report(
-        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=200, cache=False
-    )
-    tab = visit(page)
-    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
-    field = "overconfidence change"
-    cells = tab.locator(f'.tabulator-cell[tabulator-field="{field}"] .change')
-    classes = [cells.nth(i).get_attribute("class").split()[-1] for i in range(2)]
-    assert dict(zip(column(tab, "name"), classes, strict=True)) == {
-        "org/base → org/far": "faded",
-        "org/base → org/farther": "clear",
-    }
-    assert all(cell.startswith(("+0.2", "+0.3")) for cell in column(tab, field))
-
-
-def test_long_names_in_charts_keep_their_end(visit, tmp_path):
-    # allenai/Llama-3.1-Tulu-3-8B-SFT and -DPO used to have one label.
-    names = [f"allenai/Llama-3.1-Tulu-3-8B-{stage}" for stage in ("SFT", "DPO")]
-    for name in ("org/base", *names):
-        write_model(tmp_path, name, seed=0, sharpness=1.0 + len(name) % 5)
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("\n".join(["family,base,aligned", *(f"f,org/base,{n}" for n in names)]))
-    page = make_report(
-        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=20, cache=False
-    )
-    tab = visit(page, "compare")
-    drawn(tab, "heat")
-    labels = tab.locator("#heat .ytick text").all_text_contents()
-    assert len(set(labels)) == 2
-    assert {label[-3:] for label in labels} == {"SFT", "DPO"}
-
-
-def test_pairs_under_two_chat_templates_are_told_apart(visit, tmp_path):
-    # Rows of one pair, task and method used to overwrite each other.
-    for chat in (False, True):
-        for i, model in enumerate(("org/base", "org/chat")):
-            write_model(
-                tmp_path / str(chat),
-                model,
-                seed=0,
-                sharpness=1.0 + i + 3 * chat,
-                chat_template="x" * chat,
-            )
-    pairs = tmp_path / "pairs.csv"
-    pairs.write_text("family,base,aligned\nf,org/base,org/chat")
-    page = make_report(
-        tmp_path, tmp_path / "p.html", pairs=pairs, tasks=["letters"], n_resamples=20, cache=False
-    )
-    tab = visit(page)
-    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
-    assert sorted(column(tab, "setting")) == ["chat template", "no chat template"]
-    assert len(set(column(tab, "ece change"))) == 2
-    tab.evaluate("location.hash = '#/compare'")
-    drawn(tab, "heat")
-    assert len(set(tab.locator("#heat .ytick text").all_text_contents())) == 2
-
-
 def test_every_metric_is_defined_one_click_away(visit, site):
     tab = visit(site)
     tab.get_by_role("button", name="Metrics explained").click()
@@ -473,26 +309,6 @@ def test_nothing_is_wider_than_a_phone(visit, site, view):
     tab = visit(site, view, viewport={"width": 390, "height": 844})
     tab.wait_for_timeout(500)
     assert tab.evaluate("document.documentElement.scrollWidth") <= 390
-
-
-def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site, tmp_path):
-    page = tmp_path / "page.html"
-    names = {f'"{name}"': f'"{name}_of_some_length"' for name in ("phrases", "texts")}
-    markup = site.read_text()
-    for name, longer in names.items():
-        markup = markup.replace(name, longer)
-    page.write_text(markup)
-    tab = visit(page, "compare", viewport={"width": 390, "height": 844})
-    tab.locator("#compare").get_by_label("Method", exact=True).select_option("continuation-sum")
-    drawn(tab, "bump")
-    tab.wait_for_timeout(300)
-    for card in ("heat", "bump"):
-        ticks = [tick for tick in tab.locator(f"#{card} .xtick text").all() if tick.is_visible()]
-        assert {f'"{tick.text_content()}"' for tick in ticks} == set(names.values())
-        boxes = [tick.bounding_box() for tick in ticks]
-        assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
-    legend = tab.locator("#bump .legend").bounding_box()
-    assert all(legend["y"] + legend["height"] < box["y"] for box in boxes)
 
 
 def test_theme_follows_the_system_and_can_be_switched(visit, site):
