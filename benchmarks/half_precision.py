@@ -25,8 +25,8 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from calib_harness.harness.agreement import tolerance
-from calib_harness.harness.backends import TokenLogprobs
+from calib_harness.harness.huggingface.double_check import tolerance
+from calib_harness.harness.responses import TokenLogprobs
 
 TOY_WORLD = Path(__file__).parent.parent / "examples" / "toy_world" / "models"
 TOYS = ("base", "aligned")

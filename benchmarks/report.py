@@ -23,8 +23,8 @@ from pathlib import Path
 import numpy as np
 
 from calib_harness.predictions.headers import Log
+from calib_harness.predictions.kept import Store
 from calib_harness.predictions.load import find_logs
-from calib_harness.predictions.store import Store
 from calib_harness.predictions.table import LogContents, Predictions
 
 DATE = "2025-01-01T00-00-00.000000"
@@ -110,7 +110,7 @@ def open_page(page: Path) -> list[tuple[str, float]]:
     """Open the page in Chromium, network off; seconds until each thing stands."""
     from playwright.sync_api import sync_playwright
 
-    from tests.report.browser import ARGUMENTS, find_chromium
+    from tests.page.browser import ARGUMENTS, find_chromium
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)

@@ -58,9 +58,9 @@ from transformers import (
 )
 
 import calib_harness
-from calib_harness.harness.agreement import tolerance
-from calib_harness.harness.encoding import encode_requests
-from calib_harness.scoring.plan import Costs, make_plan
+from calib_harness.harness.huggingface.double_check import tolerance
+from calib_harness.harness.huggingface.encoding import encode_requests
+from calib_harness.scoring.passes import Costs, make_plan
 from calib_harness.scoring.tree import Request
 
 Sums = list[float]

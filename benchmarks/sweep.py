@@ -27,8 +27,8 @@ from typing import Any
 
 import yaml
 
-from calib_harness.sweep.plan import make_plan
-from calib_harness.sweep.state import run_states
+from calib_harness.sweep.planning.plan import make_plan
+from calib_harness.sweep.showing.state import run_states
 
 MODEL = Path(__file__).parents[1] / "examples" / "toy_world" / "models" / "base"
 

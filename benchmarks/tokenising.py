@@ -28,7 +28,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from transformers import AutoTokenizer
 
-from calib_harness.harness.encoding import encode_requests
+from calib_harness.harness.huggingface.encoding import encode_requests
 
 TASKS = tuple(
     f"mmlu_{category}_calib_cloze"

@@ -12,13 +12,20 @@ from typing import TYPE_CHECKING, Any
 from calib_harness.errors import UserError
 
 if TYPE_CHECKING:
-    from calib_harness.comparison import (
+    from calib_harness.analysis import (
         ChainComparison,
         Comparison,
         compare,
         compare_chain,
         ece_parts,
         rank_agreement,
+    )
+    from calib_harness.analysis.metrics_frame import metrics_frame, wide_frame
+    from calib_harness.analysis.reliability import (
+        Reliability,
+        classwise_reliability,
+        reliability,
+        reliability_of_pairs,
     )
     from calib_harness.core.binning import bin_index
     from calib_harness.core.confidence import (
@@ -69,6 +76,14 @@ if TYPE_CHECKING:
         cross_fit_temperature,
         fit_temperature,
     )
+    from calib_harness.figures.bump import Ranks, RanksDisplay, ranks
+    from calib_harness.figures.forest import Forest, ForestDisplay, forest
+    from calib_harness.figures.reliability_display import ReliabilityDisplay
+    from calib_harness.figures.risk_coverage import (
+        RiskCoverage,
+        RiskCoverageDisplay,
+        risk_coverage,
+    )
     from calib_harness.harness import CalibrationTask
     from calib_harness.paths import task_path
     from calib_harness.predictions import (
@@ -77,27 +92,12 @@ if TYPE_CHECKING:
         iter_predictions,
         load_predictions,
     )
-    from calib_harness.report.forest import Forest, ForestDisplay, forest
-    from calib_harness.report.ranks import Ranks, RanksDisplay, ranks
-    from calib_harness.report.reliability import (
-        Reliability,
-        classwise_reliability,
-        reliability,
-        reliability_of_pairs,
-    )
-    from calib_harness.report.reliability_display import ReliabilityDisplay
-    from calib_harness.report.risk_coverage import (
-        RiskCoverage,
-        RiskCoverageDisplay,
-        risk_coverage,
-    )
-    from calib_harness.summary import metrics_frame, wide_frame
 
 __version__ = "0.1.0"
 
 # The module that holds each public name.
 _PUBLIC = {
-    "calib_harness.comparison": (
+    "calib_harness.analysis": (
         "ChainComparison Comparison compare compare_chain ece_parts rank_agreement"
     ),
     "calib_harness.core.binning": "bin_index",
@@ -116,14 +116,14 @@ _PUBLIC = {
     "calib_harness.harness": "CalibrationTask",
     "calib_harness.paths": "task_path",
     "calib_harness.predictions": "Header Predictions iter_predictions load_predictions",
-    "calib_harness.report.forest": "Forest ForestDisplay forest",
-    "calib_harness.report.ranks": "Ranks RanksDisplay ranks",
-    "calib_harness.report.reliability": (
+    "calib_harness.figures.forest": "Forest ForestDisplay forest",
+    "calib_harness.figures.bump": "Ranks RanksDisplay ranks",
+    "calib_harness.analysis.reliability": (
         "Reliability classwise_reliability reliability reliability_of_pairs"
     ),
-    "calib_harness.report.reliability_display": "ReliabilityDisplay",
-    "calib_harness.report.risk_coverage": "RiskCoverage RiskCoverageDisplay risk_coverage",
-    "calib_harness.summary": "metrics_frame wide_frame",
+    "calib_harness.figures.reliability_display": "ReliabilityDisplay",
+    "calib_harness.figures.risk_coverage": "RiskCoverage RiskCoverageDisplay risk_coverage",
+    "calib_harness.analysis.metrics_frame": "metrics_frame wide_frame",
 }
 _LAZY = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 

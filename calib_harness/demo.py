@@ -10,10 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from calib_harness.comparison import compare
+from calib_harness.analysis import compare
+from calib_harness.analysis.metrics_frame import metrics_frame
 from calib_harness.paths import task_path, toy_world_path
 from calib_harness.predictions import Predictions, load_predictions
-from calib_harness.summary import metrics_frame
 
 METHODS = ("continuation-sum", "continuation-min", "choice")
 METRICS = {"acc": "accuracy", "ece": "ECE", "sce": "SCE"}

@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from calib_harness import rank_agreement
-from calib_harness.comparison import ratio_ranks
+from calib_harness.analysis import ratio_ranks
 
 ROUNDING = 0.00005  # half a unit of the last published decimal of a ratio
 DEFAULT = Path(__file__).parents[1].parent / "shared" / "published" / "changes.csv"

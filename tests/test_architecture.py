@@ -3,40 +3,44 @@
 from __future__ import annotations
 
 import ast
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "calib_harness"
 
-# Room -> rooms it may import. `errors`, `parallel`, `paths` and `text` are open to all but core.
+# Room -> rooms it may import. `errors`, `output`, `paths` and `text` are open to all but core.
 ALLOWED = {
     "core": set(),
     "predictions": {"core"},
     "scoring": {"core"},
     "harness": {"core", "scoring"},
-    "comparison": {"core", "predictions", "summary"},
-    "summary": {"core", "predictions"},
-    "report": {"core", "predictions", "comparison", "summary"},
-    "sweep": {"core", "predictions", "comparison", "summary"},
+    "analysis": {"core", "predictions"},
+    "figures": {"core", "predictions", "analysis"},
+    "page": {"core", "predictions", "analysis", "figures"},
+    "sweep": {"core", "predictions", "analysis"},
+    "demo": {"core", "predictions", "harness", "analysis"},
     "cli": {
-        *("core", "predictions", "scoring", "harness", "comparison", "summary", "report", "sweep"),
+        *("core", "predictions", "scoring", "harness", "analysis", "figures", "page", "sweep"),
         "demo",
     },
-    "demo": {"core", "predictions", "harness", "summary", "comparison"},
 }
-OPEN = {"errors", "parallel", "paths", "text"}
+OPEN = {"errors", "output", "paths", "text"}
 
 # Third-party packages that some rooms must do without, wherever the import stands.
 FORBIDDEN = {
     "core": {"torch", "lm_eval", "transformers", "pandas", "pyarrow"},
     "predictions": {"torch", "lm_eval", "transformers"},
     "scoring": {"lm_eval"},
-    "comparison": {"torch", "lm_eval", "transformers"},
-    "summary": {"torch", "lm_eval", "transformers"},
-    "report": {"torch", "lm_eval", "transformers"},
+    "analysis": {"torch", "lm_eval", "transformers"},
+    "figures": {"torch", "lm_eval", "transformers"},
+    "page": {"torch", "lm_eval", "transformers"},
     "sweep": {"torch", "transformers"},
 }
+
+# Files of `cli` are named after commands; an `__init__` is a folder's face.
+NAMED_AFTER_COMMANDS = "cli"
 
 
 def room_of(path: Path) -> str:
@@ -93,3 +97,38 @@ def test_the_check_notices_a_trespass():
     assert trespasses("core", "def f():\n    import torch")
     assert trespasses("scoring", "import lm_eval.api.model")
     assert not trespasses("harness", "from calib_harness.core.metrics import ece\nimport torch")
+
+
+def base_names() -> list[str]:
+    return [
+        path.stem
+        for path in PACKAGE.rglob("*.py")
+        if path.stem not in ("__init__", "__main__") and room_of(path) != NAMED_AFTER_COMMANDS
+    ]
+
+
+def test_no_two_modules_have_one_base_name():
+    names = base_names()
+    assert sorted({name for name in names if names.count(name) > 1}) == []
+
+
+def imports_of_ours(path: Path) -> set[str]:
+    """Modules of the package that a file imports, a name taken from a folder's face aside."""
+    found = set()
+    for name in modules_imported(path.read_text(encoding="utf-8")):
+        if name.startswith("calib_harness."):
+            target = PACKAGE.joinpath(*name.split(".")[1:])
+            if target.with_suffix(".py").is_file():
+                found.add(name)
+            elif (target / "__init__.py").is_file():
+                found.add(f"{name}.__init__")
+    return found
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {}
+    for path in PACKAGE.rglob("*.py"):
+        name = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        if room_of(path) != "__init__":  # the package's face is lazy
+            graph[name] = imports_of_ours(path) - {name}  # a face's own lazy names
+    TopologicalSorter(graph).prepare()  # raises CycleError naming the circle

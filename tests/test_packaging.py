@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from calib_harness import METHODS, METRICS
-from calib_harness.harness.metrics import Aggregation
+from calib_harness.harness.aggregations import Aggregation
 from tests.conftest import ROOT
 
 

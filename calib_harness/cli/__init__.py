@@ -6,8 +6,10 @@ import sys
 
 import typer
 
-from calib_harness.cli import logs, plot, report, run, sweep
+from calib_harness.cli import plot, report, run, sweep
+from calib_harness.cli.compare import compare
 from calib_harness.cli.demo import demo
+from calib_harness.cli.metrics import metrics
 from calib_harness.errors import UserError
 from calib_harness.text import visible
 
@@ -25,7 +27,8 @@ app = typer.Typer(
 run.register(app)
 app.command()(demo)
 app.add_typer(sweep.app)
-logs.register(app)
+app.command()(metrics)
+app.command()(compare)
 report.register(app)
 app.add_typer(plot.app)
 

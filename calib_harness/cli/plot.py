@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from calib_harness.cli.logs import (
+from calib_harness.cli.common import (
     Binning,
     Cache,
     Logs,
@@ -25,8 +25,8 @@ from calib_harness.cli.logs import (
 from calib_harness.errors import UserError
 
 if TYPE_CHECKING:
+    from calib_harness.figures.display import CurvesDisplay, Display
     from calib_harness.predictions import Predictions
-    from calib_harness.report.display import CurvesDisplay, Display
 
 app = typer.Typer(
     name="plot",
@@ -77,7 +77,7 @@ class _Panels:
 
     def read(self) -> list[tuple[Predictions, ...]]:
         """Return the runs of each panel."""
-        from calib_harness.report.selection import of_one_kind, panels, read_runs
+        from calib_harness.figures.selection import of_one_kind, panels, read_runs
 
         if (self.base is None) != (self.aligned is None):
             raise UserError(
@@ -138,7 +138,7 @@ def reliability(
         "seed": seed,
     }
     _start(output, width, **options)
-    from calib_harness.report.reliability_display import ReliabilityDisplay
+    from calib_harness.figures.reliability_display import ReliabilityDisplay
 
     groups = chosen.read()
     if classwise:
@@ -171,7 +171,7 @@ def risk_coverage(
     Example: calib-harness plot risk-coverage out/ --task sciq --method choice -o curves.pdf
     """
     _start(output, width, n_resamples=resamples, seed=seed)
-    from calib_harness.report.risk_coverage import RiskCoverageDisplay
+    from calib_harness.figures.risk_coverage import RiskCoverageDisplay
 
     groups = chosen.read()
     displays = [
@@ -207,9 +207,9 @@ def forest(
     """
     options: dict[str, Any] = {"n_bins": n_bins, "binning": binning, "seed": seed}
     _start(output, width, metric, **options)
-    from calib_harness.comparison import compare
-    from calib_harness.report.forest import ForestDisplay
-    from calib_harness.report.selection import of_one_kind, read_runs
+    from calib_harness.analysis import compare
+    from calib_harness.figures.forest import ForestDisplay
+    from calib_harness.figures.selection import of_one_kind, read_runs
 
     if pairs is None and (base is None or aligned is None):
         raise UserError("plot forest needs --pairs FILE, or both --base MODEL and --aligned MODEL.")
@@ -247,10 +247,10 @@ def ranks(
     """
     binned: dict[str, Any] = {"n_bins": n_bins, "binning": binning}
     _start(output, width, metric, seed=seed, **binned)
-    from calib_harness.comparison import compare
-    from calib_harness.report.ranks import RanksDisplay
-    from calib_harness.report.selection import of_one_kind, read_runs
-    from calib_harness.summary import metrics_frame
+    from calib_harness.analysis import compare
+    from calib_harness.analysis.metrics_frame import metrics_frame
+    from calib_harness.figures.bump import RanksDisplay
+    from calib_harness.figures.selection import of_one_kind, read_runs
 
     runs = read_runs(logs, method=method, cache=cache_of(cache, no_cache))
     runs = of_one_kind(runs, single_task=False)
@@ -269,11 +269,11 @@ def ranks(
 def _start(output: Path, width: float | None, metric: str = "ece", **options: Any) -> None:
     """Fail on wrong options or outputs, or without matplotlib, before anything is read."""
     show_log()
+    from calib_harness.analysis.metrics_frame import SummaryOptions
     from calib_harness.core.metrics import METRICS
-    from calib_harness.report.output import make_ready
-    from calib_harness.report.selection import only_value
-    from calib_harness.report.style import SUFFIXES, import_matplotlib
-    from calib_harness.summary import SummaryOptions
+    from calib_harness.figures.selection import only_value
+    from calib_harness.figures.style import SUFFIXES, import_matplotlib
+    from calib_harness.output import make_ready
 
     make_ready(output, SUFFIXES)
     if width is not None and not _NARROWEST <= width <= _WIDEST:
@@ -288,7 +288,7 @@ def _draw_grid(displays: Sequence[CurvesDisplay[Any]], output: Path, width: floa
     if len(displays) == 1:
         _draw(displays[0], output, width)
         return
-    from calib_harness.report.style import PAGE, new_figure, print_style, save
+    from calib_harness.figures.style import PAGE, new_figure, print_style, save
 
     across = width or PAGE
     columns = max(1, min(3 if len(displays) > 6 else 2, int(across / _NARROWEST_PANEL)))
@@ -318,7 +318,7 @@ def _draw_grid(displays: Sequence[CurvesDisplay[Any]], output: Path, width: floa
 
 
 def _draw(display: Display, output: Path, width: float | None) -> None:
-    from calib_harness.report.style import new_figure, print_style, save
+    from calib_harness.figures.style import new_figure, print_style, save
 
     with print_style():
         figure = new_figure(*(display.size() if width is None else display.size(width)))

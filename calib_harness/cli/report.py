@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from calib_harness.cli.logs import (
+from calib_harness.cli.common import (
     AllRuns,
     Binning,
     Cache,
@@ -64,8 +64,8 @@ def report(
     Example: calib-harness report out/ --pairs pairs.csv -o report.html
     """
     show_log()
-    from calib_harness.report.page import make_report
-    from calib_harness.summary import DEFAULT_METRICS
+    from calib_harness.analysis.metrics_frame import DEFAULT_METRICS
+    from calib_harness.page import make_report
 
     path = make_report(
         logs,

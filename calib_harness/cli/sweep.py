@@ -51,8 +51,8 @@ def run(
 
     Example: calib-harness sweep run examples/sweeps/toy_world.yaml --dry-run
     """
-    from calib_harness.cli.logs import show_log
-    from calib_harness.sweep.sweep import run_sweep
+    from calib_harness.cli.common import show_log
+    from calib_harness.sweep.commands import run_sweep
 
     # That a cloze prompt has no letters is no news in a sweep.
     show_log(logging.WARNING)
@@ -79,6 +79,6 @@ def status(spec: _Spec, output: _Output = None) -> None:
 
     Example: calib-harness sweep status examples/sweeps/toy_world.yaml
     """
-    from calib_harness.sweep.sweep import show_status
+    from calib_harness.sweep.commands import show_status
 
     raise typer.Exit(show_status(spec, output=output))

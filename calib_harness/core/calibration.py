@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.binned import (
+from calib_harness.core.bin_errors import (
     BinnedError,
     Simulation,
     Statistic,

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.agreement import holm, kendalls_w, mean_pairwise_tau, min_ranks, sign_test
-from calib_harness.core.binned import Statistic
+from calib_harness.core.bin_errors import Statistic
 from calib_harness.core.checks import (
     FloatArray,
     IntArray,
@@ -27,6 +26,13 @@ from calib_harness.core.resampling import (
     resample_counts,
     resampled_values,
     spread_of,
+)
+from calib_harness.core.significance import (
+    holm,
+    kendalls_w,
+    mean_pairwise_tau,
+    min_ranks,
+    sign_test,
 )
 
 __all__ = [

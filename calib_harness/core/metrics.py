@@ -11,8 +11,18 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core import calibration, scores
-from calib_harness.core.binned import BinnedError, Simulation, Statistic, point_value
+from calib_harness.core import accuracy as scores
+from calib_harness.core import calibration
+from calib_harness.core.accuracy import (
+    accuracy,
+    aurc,
+    auroc,
+    brier_score,
+    choice_mass,
+    nll,
+    overconfidence,
+)
+from calib_harness.core.bin_errors import BinnedError, Simulation, Statistic, point_value
 from calib_harness.core.calibration import (
     ace,
     calibration_error,
@@ -34,15 +44,6 @@ from calib_harness.core.checks import (
     check_rows,
 )
 from calib_harness.core.options import DEFAULTS, check_options
-from calib_harness.core.scores import (
-    accuracy,
-    aurc,
-    auroc,
-    brier_score,
-    choice_mass,
-    nll,
-    overconfidence,
-)
 
 __all__ = [
     "METRICS",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.binned import BinnedError, BinSums, combine, top_label_groups
+from calib_harness.core.bin_errors import BinnedError, BinSums, combine, top_label_groups
 from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.checks import FloatArray, IntArray, check_count, check_pairs
 from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, Null

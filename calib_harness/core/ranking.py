@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from calib_harness.core.binned import Statistic, ratio
+from calib_harness.core.bin_errors import Statistic, ratio
 from calib_harness.core.checks import FloatArray, IntArray
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.binned import Statistic
+from calib_harness.core.bin_errors import Statistic
 from calib_harness.core.checks import FloatArray, IntArray
 
 _Key = TypeVar("_Key")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import numpy as np
 from scipy import fft, sparse
 
-from calib_harness.core.binned import Statistic
+from calib_harness.core.bin_errors import Statistic
 from calib_harness.core.checks import FloatArray, IntArray
 
 _HALVINGS = 10

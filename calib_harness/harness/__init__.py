@@ -3,13 +3,13 @@
 Importing it registers the metrics, filters and the request type with lm-eval.
 """
 
-from calib_harness.harness import backends, filters, metrics, templates
+from calib_harness.harness import aggregations, filters, templates, token_requests
 from calib_harness.harness.task import CalibrationTask
 
 __all__ = ["CalibrationTask"]
 
 filters.register()
-metrics.register()
-metrics.install_stderr()
-backends.install()
+aggregations.register()
+aggregations.install_stderr()
+token_requests.install()
 templates.install()

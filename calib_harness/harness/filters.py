@@ -14,7 +14,7 @@ from lm_eval.api.registry import filter_registry, register_filter
 
 from calib_harness.core.confidence import METHODS, choice_score
 from calib_harness.errors import UserError
-from calib_harness.harness.backends import TokenLogprobs
+from calib_harness.harness.responses import TokenLogprobs
 
 #: A score is None where the backend cannot give what the method needs.
 Pair = tuple[float | None, bool]

@@ -18,10 +18,10 @@ from lm_eval.filters import build_filter_ensemble
 from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scores, usable_rows
 from calib_harness.core.metrics import METRICS, choice_mass
 from calib_harness.errors import UserError
-from calib_harness.harness.backends import REQUEST_TYPE
-from calib_harness.harness.metrics import Aggregation, Outcome, UsableMean, total
+from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable
-from calib_harness.harness.options import (
+from calib_harness.harness.questions import check_choices, gold_among
+from calib_harness.harness.task_yaml import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
     DEFAULT_METRICS,
@@ -32,7 +32,7 @@ from calib_harness.harness.options import (
     read_metric_list,
     read_options,
 )
-from calib_harness.harness.questions import check_choices, gold_among
+from calib_harness.harness.token_requests import REQUEST_TYPE
 
 
 class CalibrationTask(ConfigurableTask):

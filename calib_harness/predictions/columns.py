@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from calib_harness.core.confidence import METHODS, is_lettered
-from calib_harness.predictions.lines import (
+from calib_harness.predictions.entry import (
     Choices,
     EntryError,
     NotMultipleChoiceError,

@@ -17,8 +17,8 @@ from calib_harness.errors import UserError
 from calib_harness.predictions.columns import Columns, NotMultipleChoiceLogError, method_scores
 from calib_harness.predictions.files import LogsLike, describe, find_files
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
+from calib_harness.predictions.kept import Store, default_cache
 from calib_harness.predictions.records import read_records
-from calib_harness.predictions.store import Store, default_cache
 from calib_harness.predictions.table import LogContents, Predictions
 
 logger = logging.getLogger(__name__)

@@ -17,9 +17,9 @@ from accelerate.utils.memory import clear_device_cache, should_reduce_batch_size
 from torch import nn
 from transformers import PreTrainedModel
 
-from calib_harness.scoring.plan import Budget, Costs, Pass, make_plan
-from calib_harness.scoring.store import PassCache, TokenStore
+from calib_harness.scoring.passes import Budget, Costs, Pass, make_plan
 from calib_harness.scoring.support import cache_layers, forward_arguments
+from calib_harness.scoring.token_store import PassCache, TokenStore
 from calib_harness.scoring.tree import Request, Target
 
 # Positions whose logits are computed together, at least: a product of few rows with the head's

@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
-from calib_harness.sweep.display import Display
-from calib_harness.sweep.execute import Job, Outcome
 from calib_harness.sweep.executors import Executor
+from calib_harness.sweep.running.execute import Job, Outcome
+from calib_harness.sweep.showing.live import Display
 
 # After a second interrupt, runs that do not end within this many seconds are left alone.
 _PATIENCE = 5.0

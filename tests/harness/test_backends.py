@@ -12,7 +12,8 @@ import pytest
 import torch
 from lm_eval.api.model import LM, CachingLM
 
-from calib_harness.harness.backends import REQUEST_TYPE, TokenLogprobs
+from calib_harness.harness.responses import TokenLogprobs
+from calib_harness.harness.token_requests import REQUEST_TYPE
 from tests.conftest import CHOICE, CLOZE, QUESTIONS
 
 PAIRS = [
@@ -101,7 +102,7 @@ def test_is_greedy_says_whether_greedy_decoding_gives_the_continuation(make_lm):
 
 
 def score_token(lm, context, token):
-    from calib_harness.harness.huggingface import score_plain
+    from calib_harness.harness.huggingface.plain import score_plain
 
     [(_, result)] = score_plain(lm, [(0, lm.tok_encode(context), [token])])
     return result

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import calib_harness
-from calib_harness.harness.encoding import encode, encode_requests
-from calib_harness.harness.lines import _PATTERNS, encodes_by_line, split_lines
+from calib_harness.harness.huggingface.encoding import encode, encode_requests
+from calib_harness.harness.huggingface.newlines import _PATTERNS, encodes_by_line, split_lines
 from tests.conftest import ROOT
 from tests.harness.test_backends import PAIRS
 from tests.test_task_yamls import requests_of
@@ -78,9 +78,11 @@ def test_batches_give_the_tokens_of_single_texts(make_lm):
 def test_a_tokenizer_whose_batches_differ_is_used_text_by_text(make_lm, monkeypatch, caplog):
     lm = make_lm()
     monkeypatch.setattr(
-        "calib_harness.harness.encoding.split_lines", lambda text: [text[:2], text[2:]]
+        "calib_harness.harness.huggingface.encoding.split_lines", lambda text: [text[:2], text[2:]]
     )
-    monkeypatch.setattr("calib_harness.harness.encoding.encodes_by_line", lambda _: True)
+    monkeypatch.setattr(
+        "calib_harness.harness.huggingface.encoding.encodes_by_line", lambda _: True
+    )
     assert encode_requests(lm, PAIRS) == [encode(lm, i, *pair) for i, pair in enumerate(PAIRS)]
     assert "other tokens in batches" in caplog.text
 

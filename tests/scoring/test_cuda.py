@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from calib_harness.harness.agreement import tolerance
+from calib_harness.harness.huggingface.double_check import tolerance
 from calib_harness.scoring.engine import TokenScores, budget_for, score
-from calib_harness.scoring.plan import Costs
+from calib_harness.scoring.passes import Costs
 from tests.scoring.models import CONFIGS, make_model, score_one_by_one
 from tests.scoring.test_engine import EAGER, MAX_LENGTH, make_requests
 

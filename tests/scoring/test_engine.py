@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from calib_harness.scoring.engine import budget_for, score
-from calib_harness.scoring.plan import Costs
+from calib_harness.scoring.passes import Costs
 from calib_harness.scoring.support import reason_against
 from calib_harness.scoring.tree import Request
 from tests.scoring.models import CONFIGS, VOCABULARY, make_model, score_one_by_one

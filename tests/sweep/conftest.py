@@ -21,7 +21,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from calib_harness.sweep.sweep import run_sweep
+from calib_harness.sweep.commands import run_sweep
 
 HERE = Path(__file__).parent
 TASK = """

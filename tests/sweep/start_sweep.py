@@ -3,7 +3,7 @@
 import sys
 from pathlib import Path
 
-from calib_harness.sweep.sweep import run_sweep
+from calib_harness.sweep.commands import run_sweep
 
 if __name__ == "__main__":
     launcher = [sys.executable, str(Path(__file__).with_name("fake_run.py"))]

@@ -8,7 +8,7 @@ import sqlite3
 
 import pytest
 
-from calib_harness.sweep.attempts import CACHE, cached_requests, mend_cache
+from calib_harness.sweep.running.attempts import CACHE, cached_requests, mend_cache
 
 ROWS = {f"key{number:05d}" * 4: random.Random(number).randbytes(200) for number in range(500)}
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from calib_harness.errors import UserError
-from calib_harness.sweep import lock
+from calib_harness.sweep.running import lock
 
 CUTS = ("results/*/results_*.json", "results/*/samples_*.jsonl", "manifest.json")
 

@@ -11,8 +11,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from calib_harness.sweep.plan import make_plan
-from calib_harness.sweep.sweep import run_sweep
+from calib_harness.sweep.commands import run_sweep
+from calib_harness.sweep.planning.plan import make_plan
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "sweeps"
 

@@ -6,8 +6,8 @@ import errno
 
 import pytest
 
-from calib_harness.sweep.failures import explain_end, explain_os_error
-from calib_harness.sweep.process import Ended
+from calib_harness.sweep.running.failures import explain_end, explain_os_error
+from calib_harness.sweep.running.process import Ended
 
 
 def ended(status=1, last="", cause="") -> Ended:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from calib_harness.sweep.process import OutputLog, Stop, run_process
+from calib_harness.sweep.running.process import OutputLog, Stop, run_process
 
 
 def child_of(sweep: subprocess.Popen) -> int:
@@ -116,7 +116,7 @@ def test_second_ctrl_c_kills_a_run_that_does_not_end_by_itself(sweep, whole_at_l
 
 
 def test_process_that_does_not_end_when_asked_is_killed_at_once_when_told_so(tmp_path, monkeypatch):
-    monkeypatch.setattr("calib_harness.sweep.process._GRACE", 3600.0)
+    monkeypatch.setattr("calib_harness.sweep.running.process._GRACE", 3600.0)
     stop = Stop()
     # Not print: it may not be entered again by the handler that interrupts it.
     stubborn = "import os, signal, time; signal.signal(15, lambda *_: os.write(1, b'asked\\n'))\n"

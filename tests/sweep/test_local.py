@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.sweep import show_status
+from calib_harness.sweep.commands import show_status
 
 HERE = str(Path(__file__).parent)
 

@@ -12,8 +12,8 @@ import pytest
 import yaml
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.plan import make_plan
-from calib_harness.sweep.tasknames import known_tasks, task_folders
+from calib_harness.sweep.planning.plan import make_plan
+from calib_harness.sweep.planning.tasknames import known_tasks, task_folders
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_retrained_local_model_makes_another_run(plan, tmp_path):
     weights.write_bytes(bytes(1000))
     [before] = plan(models=[{"id": "./model"}]).runs
     weights.write_bytes(bytes(999) + b"x")
-    from calib_harness.sweep.fingerprint import fingerprint_files
+    from calib_harness.sweep.planning.fingerprint import fingerprint_files
 
     fingerprint_files.cache_clear()
     [after] = plan(models=[{"id": "./model"}]).runs
@@ -144,7 +144,7 @@ def test_changed_data_of_a_task_makes_another_run(plan, tmp_path, monkeypatch):
     kwargs = {"data_files": {"test": "questions.jsonl"}}
     task = {"task": "own", "dataset_path": "json", "dataset_kwargs": kwargs}
     (tmp_path / "tasks" / "own.yaml").write_text(yaml.safe_dump(task))
-    from calib_harness.sweep.fingerprint import fingerprint_files
+    from calib_harness.sweep.planning.fingerprint import fingerprint_files
 
     identities = set()
     for text in ("a", "b", "b"):
@@ -205,7 +205,7 @@ def test_model_that_cannot_be_read_is_told(plan, tmp_path, monkeypatch):
     def refuse(name):  # root may read everything
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr("calib_harness.sweep.plan.fingerprint_files", refuse)
+    monkeypatch.setattr("calib_harness.sweep.planning.plan.fingerprint_files", refuse)
     with pytest.raises(
         UserError, match=r"expected local models .*weights.bin' \(Permission denied"
     ):
@@ -259,7 +259,7 @@ def test_folder_that_does_not_exist_is_named(plan):
 
 def test_planning_loads_neither_torch_nor_lm_eval():
     code = (
-        "import sys, calib_harness.sweep.sweep, calib_harness.sweep.executors.local;"
+        "import sys, calib_harness.sweep.commands, calib_harness.sweep.executors.local;"
         "print(sorted({'torch', 'lm_eval', 'ray', 'pandas'} & set(sys.modules)))"
     )
     root = str(Path(__file__).parents[2])

@@ -10,10 +10,15 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from calib_harness.sweep.display import Display, describe, say
-from calib_harness.sweep.process import OutputLog
-from calib_harness.sweep.progress import Progress, ProgressReader, read_progress, write_progress
-from calib_harness.sweep.secrets import Redactor, looks_secret
+from calib_harness.sweep.planning.secrets import Redactor, looks_secret
+from calib_harness.sweep.running.process import OutputLog
+from calib_harness.sweep.running.progress import (
+    Progress,
+    ProgressReader,
+    read_progress,
+    write_progress,
+)
+from calib_harness.sweep.showing.live import Display, describe, say
 
 STOCK = """\
 2026-11-24:00:24:58 INFO     [api.task:312] Building contexts for arc_easy on rank 0...

@@ -14,8 +14,8 @@ import pytest
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.drive import Retries
-from calib_harness.sweep.execute import Job
-from calib_harness.sweep.plan import make_plan
+from calib_harness.sweep.planning.plan import make_plan
+from calib_harness.sweep.running.execute import Job
 
 pytest.importorskip("ray", reason="Ray is an optional extra")
 from calib_harness.sweep.executors.ray import Delivery, carry_out, unpack

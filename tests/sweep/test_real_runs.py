@@ -14,7 +14,7 @@ import pytest
 import yaml
 from rich.console import Console
 
-from calib_harness.sweep.sweep import run_sweep
+from calib_harness.sweep.commands import run_sweep
 
 MODEL = Path(__file__).parents[3] / "shared" / "models" / "stories260K"
 QUESTIONS = 30

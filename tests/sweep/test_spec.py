@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.reading import load_spec
+from calib_harness.sweep.planning.reading import load_spec
 
 GOOD = {"output": "out", "tasks": ["sciq"], "models": [{"id": "org/model"}]}
 

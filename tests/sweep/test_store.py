@@ -6,7 +6,7 @@ import fsspec
 import pytest
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.store import open_store
+from calib_harness.sweep.storing.shelf import open_store
 
 
 @pytest.fixture

@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from calib_harness.sweep.execute import Job, Outcome
+from calib_harness.sweep.running.execute import Job, Outcome
 
 
 class Executor(Protocol):
-    """Carries out jobs by calling :func:`~calib_harness.sweep.execute.execute` somewhere.
+    """Carries out jobs by calling :func:`~calib_harness.sweep.running.execute.execute` somewhere.
 
     `manages` tells whether it queues jobs and retries transient failures by itself; if not, the
     sweep does.

@@ -12,8 +12,8 @@ import traceback
 from collections.abc import Sequence
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.execute import Job, Outcome, execute
-from calib_harness.sweep.process import Stop
+from calib_harness.sweep.running.execute import Job, Outcome, execute
+from calib_harness.sweep.running.process import Stop
 
 
 def visible_gpus() -> list[str]:

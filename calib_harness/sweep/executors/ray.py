@@ -21,12 +21,12 @@ from pathlib import Path
 from typing import Any
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.attempts import read_attempts
 from calib_harness.sweep.drive import Retries
-from calib_harness.sweep.execute import Job, Outcome, execute
-from calib_harness.sweep.failures import explain_os_error
-from calib_harness.sweep.state import scratch_folder
-from calib_harness.sweep.store import open_store
+from calib_harness.sweep.running.attempts import read_attempts
+from calib_harness.sweep.running.execute import Job, Outcome, execute
+from calib_harness.sweep.running.failures import explain_os_error
+from calib_harness.sweep.showing.state import scratch_folder
+from calib_harness.sweep.storing.shelf import open_store
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,20 @@
+"""From predictions to findings: base against aligned models, and chains of stages."""
+
+from calib_harness.analysis.chains import compare_chain
+from calib_harness.analysis.comparison import compare, ratio_ranks
+from calib_harness.analysis.decomposition import EceParts, ece_parts
+from calib_harness.analysis.harm import share_harmed
+from calib_harness.analysis.results import ChainComparison, Comparison
+from calib_harness.analysis.task_agreement import rank_agreement
+
+__all__ = [
+    "ChainComparison",
+    "Comparison",
+    "EceParts",
+    "compare",
+    "compare_chain",
+    "ece_parts",
+    "rank_agreement",
+    "ratio_ranks",
+    "share_harmed",
+]

@@ -1,0 +1,101 @@
+"""What commands on finished logs share: options, the log on standard error, lists."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, overload
+
+import typer
+
+from calib_harness.cli.render import Format
+from calib_harness.errors import UserError
+from calib_harness.text import visible
+
+if TYPE_CHECKING:
+    from calib_harness.predictions.load import CacheLike
+
+Logs = Annotated[
+    list[str],
+    typer.Argument(help="Sample logs: files, folders, URLs (hf://, …)."),
+]
+Metrics = Annotated[
+    str | None, typer.Option("--metrics", help="Comma-separated names, e.g. ece,sce,auroc.")
+]
+Methods = Annotated[
+    str | None, typer.Option("--methods", help="Comma-separated names, e.g. choice.")
+]
+Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated task names.")]
+NBins = Annotated[int, typer.Option("--n-bins", help="Number of bins M.")]
+Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass or adaptive.")]
+Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
+AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
+Form = Annotated[
+    Format | None,
+    typer.Option(
+        "--format",
+        metavar="<name>",
+        help="table, csv, json, markdown or latex (default: as --output ends, or table).",
+    ),
+]
+Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of printing.")]
+Cache = Annotated[
+    Path | None, typer.Option("--cache", help="Folder for read logs (default: user's cache).")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no copy of read logs.")]
+
+
+def cache_of(cache: Path | None, no_cache: bool) -> CacheLike:
+    """Return what the loaders take for --cache and --no-cache: a folder, none, the user's own."""
+    return False if no_cache else cache
+
+
+def workers(jobs: int | None) -> int:
+    """Return how many threads or processes --jobs asks for: by default one per core."""
+    if jobs is not None and jobs < 1:
+        raise UserError(f"--jobs must be at least 1; got {jobs}.")
+    return jobs or os.cpu_count() or 1
+
+
+def show_log(level: int = logging.INFO) -> None:
+    """Print what the package logs from a level on, once, on standard error."""
+    logger = logging.getLogger("calib_harness")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(_Visible("%(levelname)s: %(message)s"))
+        handler.addFilter(_first_time())
+        logger.addHandler(handler)
+        logger.setLevel(level)
+
+
+class _Visible(logging.Formatter):
+    """Shows messages, which quote names from logs, so that they cannot rewrite a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return visible(super().format(record))
+
+
+def _first_time() -> Callable[[logging.LogRecord], bool]:
+    """Make a filter that lets each message through once."""
+    seen: set[str] = set()
+
+    def is_new(record: logging.LogRecord) -> bool:
+        message = record.getMessage()
+        new = message not in seen
+        seen.add(message)
+        return new
+
+    return is_new
+
+
+@overload
+def split(text: str) -> list[str]: ...
+@overload
+def split(text: str | None) -> list[str] | None: ...
+def split(text: str | None) -> list[str] | None:
+    """Split a comma-separated option; what is named twice counts once."""
+    if text is None:
+        return None
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))

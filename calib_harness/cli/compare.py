@@ -1,0 +1,147 @@
+"""`compare`: aligned against base models, or stages of a chain, from finished logs."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from calib_harness.cli.common import (
+    Binning,
+    Cache,
+    Form,
+    Logs,
+    Methods,
+    Metrics,
+    NBins,
+    NoCache,
+    Output,
+    Seed,
+    Tasks,
+    cache_of,
+    show_log,
+    split,
+)
+from calib_harness.cli.render import Format
+from calib_harness.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from calib_harness.analysis import ChainComparison, Comparison
+
+_TABLES = ("changes", "over_families", "over_tasks", "decomposition")
+_CHAIN_TABLES = ("changes", "values", "trends")
+
+
+def compare(
+    logs: Logs,
+    pairs: Annotated[
+        Path | None, typer.Option(help="CSV with columns family, base, aligned.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help="Base model of a single pair.")] = None,
+    aligned: Annotated[str | None, typer.Option(help="Aligned model of it.")] = None,
+    chain: Annotated[
+        Path | None, typer.Option(help="CSV: family, model, stage or step, revision.")
+    ] = None,
+    metrics: Metrics = None,
+    methods: Methods = None,
+    tasks: Tasks = None,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[
+        int | None, typer.Option(help="Paired resamples (default: enough for Holm).")
+    ] = None,
+    seed: Seed = 0,
+    table: Annotated[str | None, typer.Option(help="One only: changes, over_families, ...")] = None,
+    form: Form = None,
+    output: Output = None,
+    cache: Cache = None,
+    no_cache: NoCache = False,
+) -> None:
+    """Aligned against base models (or stages of a chain) on the same questions.
+
+    Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected
+    over the whole table: compare only what matters.
+
+    For example:
+
+      calib-harness compare out/ --base org/model --aligned org/model-chat
+      calib-harness compare out/ --pairs pairs.csv --metrics ece,sce
+      calib-harness compare out/ --chain stages.csv --output changes.csv
+    """
+    show_log()
+    from calib_harness.analysis import compare as compare_pairs
+    from calib_harness.analysis import compare_chain
+    from calib_harness.analysis.matching import read_chain, read_pairs
+    from calib_harness.analysis.paired import check_options
+    from calib_harness.analysis.results import DEFAULT_METRICS
+    from calib_harness.cli.readable import for_reading
+    from calib_harness.cli.render import choose_format, emit, render, render_data
+    from calib_harness.predictions import load_predictions
+
+    # All that may be wrong with the options is found before any log is read.
+    if sum([pairs is not None, chain is not None, base is not None or aligned is not None]) != 1:
+        raise UserError("give one of --pairs FILE, --chain FILE, or --base MODEL --aligned MODEL.")
+    if (base is None) != (aligned is None):
+        raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
+    tables = _TABLES if chain is None else _CHAIN_TABLES
+    if table is not None and table not in tables:
+        raise UserError(f"--table must be one of {', '.join(tables)}; got {table!r}.")
+    options: dict[str, Any] = {
+        "metrics": DEFAULT_METRICS if metrics is None else split(metrics),
+        "n_bins": n_bins,
+        "binning": binning,
+        "n_resamples": resamples,
+        "seed": seed,
+    }
+    check_options(**options)
+    chosen = choose_format(form, output)
+    listed = read_pairs(pairs) if pairs else read_chain(chain) if chain else None
+    runs = load_predictions(
+        logs,
+        methods=split(methods),
+        tasks=split(tasks),
+        cache=cache_of(cache, no_cache),
+    )
+    result = (
+        compare_chain(runs, listed, **options)
+        if chain is not None and listed is not None
+        else compare_pairs(runs, listed, base=base, aligned=aligned, **options)
+    )
+    frames = _chosen_frames(result, table, chosen)
+    if chosen in (Format.csv, Format.json):
+        emit(render_data(frames, chosen), output)
+    else:
+        readable = {_title(name, frame): for_reading(frame) for name, frame in frames.items()}
+        emit(render(readable, chosen), output)
+
+
+def _chosen_frames(
+    result: Comparison | ChainComparison, table: str | None, form: Format
+) -> dict[str, pd.DataFrame]:
+    names = dict.fromkeys((*_TABLES, *_CHAIN_TABLES))
+    frames = {name: getattr(result, name) for name in names if hasattr(result, name)}
+    if table is not None:
+        return {table: frames[table]}
+    if form is Format.csv:
+        others = ", ".join(name for name in frames if name != "changes")
+        logging.getLogger(__name__).info(
+            "CSV holds one table, changes; name another with --table (%s)", others
+        )
+        return {"changes": frames["changes"]}
+    return frames
+
+
+def _title(name: str, frame: pd.DataFrame) -> str:
+    sides = "to − from" if "to_stage" in frame.columns else "aligned − base"
+    return {
+        "changes": f"Changes ({sides}), paired bootstrap over questions",
+        "over_families": "Share of pairs harmed, exact sign test",
+        "over_tasks": "Agreement of the ranks across tasks",
+        "decomposition": "Change of ECE split into over- and underconfidence",
+        "values": "Values along the chain",
+        "trends": "Trend along the chain (Kendall's τ)",
+    }[name]

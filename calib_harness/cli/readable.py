@@ -1,0 +1,77 @@
+"""Frames of metrics and comparisons as people read them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from calib_harness.cli.render import number, p_value, with_error
+from calib_harness.predictions.table import DEFAULT_REVISIONS
+
+
+def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
+    """Format a wide metrics frame: one cell per metric, columns that say nothing left out."""
+    named = ~wide["revision"].isin([r for r in DEFAULT_REVISIONS if r]) & wide["revision"].notna()
+    model = wide["model"].where(~named, wide["model"] + "@" + wide["revision"].astype(str))
+    shown = pd.DataFrame({"model": model, "task": wide["task"], "method": wide["method"]})
+    for column, title in (
+        ("n_shot", "shots"),
+        ("chat_template", "chat template"),
+        ("settings", "settings"),
+        ("date", "date"),
+    ):
+        varies = wide.groupby(["model", "revision", "task", "method"], dropna=False)[column]
+        if column == "n_shot" or (varies.nunique(dropna=False) > 1).any():
+            shown[title] = [cell_text(value) for value in wide[column]]
+    shown["n"] = wide["n"].astype(str)
+    if wide["n_unusable"].any():
+        shown["unusable"] = wide["n_unusable"].astype(str)
+    shown["M"] = wide["M"].astype(str)
+    names = [c for c in wide.columns if f"{c}_stderr" in wide.columns]
+    for name in names:
+        pairs = zip(wide[name], wide[f"{name}_stderr"], strict=True)
+        shown[name] = [with_error(value, stderr) for value, stderr in pairs]
+    return shown
+
+
+def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format a comparison frame: change with its error, three decimals, empty for missing."""
+    shown = frame.copy()
+    if {"change", "stderr"} <= set(frame.columns):
+        changes = zip(frame["change"], frame["stderr"], strict=True)
+        shown["change"] = [with_error(change, stderr) for change, stderr in changes]
+        shown = shown.drop(columns="stderr")
+    if {"base_null", "aligned_null"} <= set(frame.columns):
+        for side in ("base", "aligned"):
+            null = shown.pop(f"{side}_null")
+            if null.notna().any():
+                shown.insert(list(shown.columns).index(f"{side}_value") + 1, f"{side}_null", null)
+    if "chat_template" in shown.columns:  # last among the numbers, first where it tells rows apart
+        chat = shown.pop("chat_template")
+        if chat.nunique(dropna=False) > 1:
+            shown.insert(list(shown.columns).index("n_shot") + 1, "chat_template", chat)
+    # Counts of left-out questions appear where there are any.
+    for column in ("n_base_only", "n_aligned_only", "n_unusable", "n_changed", "n_dropped"):
+        if column in shown.columns and not frame[column].any():
+            shown = shown.drop(columns=column)
+    for column in shown.columns:
+        values = shown[column]
+        if column in ("p_value", "p_holm"):
+            shown[column] = [p_value(value) for value in values]
+        elif column in ("rank", "n_shot", "position"):
+            shown[column] = [cell_text(value) for value in values]
+        elif values.dtype.kind == "f":
+            shown[column] = [number(value) for value in values]
+        else:
+            shown[column] = [cell_text(value) for value in values]
+    return shown
+
+
+def cell_text(value: Any) -> str:
+    """Text of a value; whole numbers without a point."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -1,0 +1,1 @@
+"""Token log-probabilities from lm-eval's Hugging Face backend: shared prefixes, else plainly."""

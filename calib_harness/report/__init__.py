@@ -1,1 +1,0 @@
-"""Figures and the page: numbers first, as frozen objects, then drawn."""

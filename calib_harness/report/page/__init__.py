@@ -1,5 +1,0 @@
-"""The page people look at: one self-contained HTML file made from logs."""
-
-from calib_harness.report.page.make import make_report
-
-__all__ = ["make_report"]

@@ -1,0 +1,1 @@
+"""From a sweep's YAML to its runs: everything that is decided before one starts."""

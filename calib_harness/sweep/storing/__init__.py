@@ -1,0 +1,1 @@
+"""Where a sweep's files stand, and what they are called."""

@@ -1,0 +1,41 @@
+"""What a metric_list and a filter_list may say, refused before anything is scored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from calib_harness.errors import UserError
+from calib_harness.harness.task_yaml import check_filter_list, read_metric_list, read_options
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [({"metric": "ece", "norm": "l7"}, "'l7'"), ({"metric": "tace", "threshold": 2}, "got 2")],
+)
+def test_a_metrics_option_is_checked_before_scoring(entry: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_metric_list("mine", [entry], {})
+
+
+def test_a_metric_named_twice_is_refused_since_results_would_keep_one() -> None:
+    twice = [{"metric": "ece"}, {"metric": "ece", "norm": "l2"}]
+    with pytest.raises(UserError, match="metric_list holds 'ece' 2 times"):
+        read_metric_list("mine", twice, {})
+
+
+def test_a_filter_named_twice_is_refused_since_results_would_keep_one() -> None:
+    twice = [
+        {"name": "mine", "filter": [{"function": function}]}
+        for function in ("continuation-sum", "continuation-min")
+    ]
+    with pytest.raises(UserError, match="filter_list holds 'mine' 2 times"):
+        check_filter_list("mine", twice)
+
+
+@pytest.mark.parametrize("binning", ["uniform", "equal_mass", "adaptive"])
+def test_metadata_takes_every_binning_that_the_commands_take(binning: str) -> None:
+    options = read_options("mine", {"version": 1, "binning": binning})
+    [spec] = read_metric_list("mine", [{"metric": "ece"}], options)
+    assert spec.options == {"n_bins": 15, "binning": binning}

@@ -1,0 +1,168 @@
+"""The comparison of base and aligned models, in a real browser: charts and the table of pairs."""
+
+from __future__ import annotations
+
+import pytest
+
+from calib_harness import compare
+from calib_harness.analysis.results import is_clear
+from calib_harness.page import make_report
+from tests.page.conftest import RESAMPLES
+from tests.page.runs import write_model
+from tests.page.tab import chart_numbers, column, drawn
+
+pytestmark = pytest.mark.slow
+
+
+def page_of_pairs(folder, pairs, *, n_resamples=20):
+    """Make a page of the models written into a folder, all pairs of one family."""
+    table = folder / "pairs.csv"
+    table.write_text("family,base,aligned\n" + "".join(f"f,{b},{a}\n" for b, a in pairs))
+    return make_report(
+        folder,
+        folder / "p.html",
+        pairs=table,
+        tasks=["letters"],
+        n_resamples=n_resamples,
+        cache=False,
+    )
+
+
+def test_comparison_draws_every_chart_with_its_numbers(visit, site, predictions, runs):
+    result = compare(predictions, runs / "pairs.csv", metrics=["ece"], n_resamples=RESAMPLES)
+    tab = visit(site, "compare")
+    for card in ("forest", "heat", "bump", "arrows", "risk", "trajectories"):
+        if card == "bump":
+            tab.locator("#compare").get_by_label("Task", exact=True).select_option("texts")
+            tab.locator("#compare").get_by_label("Method", exact=True).select_option(
+                "continuation-sum"
+            )
+            tab.wait_for_timeout(300)
+        drawn(tab, card)
+        assert chart_numbers(tab, card), card
+    (w,) = result.over_tasks.query("method == 'continuation-sum' & metric == 'ece'").kendalls_w
+    assert f"Kendall's W {w:.3f}" in tab.locator("#bump .notes").inner_text()
+
+
+def test_forest_shows_the_changes_of_the_chosen_metric(visit, site, predictions, runs):
+    changes = compare(
+        predictions, runs / "pairs.csv", metrics=["acc", "ece", "sce"], n_resamples=RESAMPLES
+    ).changes
+    expected = changes.query("task == 'letters' & method == 'choice' & metric == 'sce'")
+    tab = visit(site, "compare")
+    tab.locator("#compare").get_by_label("Task", exact=True).select_option("letters")
+    tab.locator("#compare").get_by_label("Method", exact=True).select_option("choice")
+    tab.locator("#compare").get_by_label("Metric", exact=True).select_option("sce")
+    tab.wait_for_timeout(300)
+    shown = {row[0]: row[5].replace("−", "-") for row in chart_numbers(tab, "forest")}
+    assert shown == {row.family: f"{row.change:+.3f}" for row in expected.itertuples()}
+
+
+def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, predictions, runs):
+    # A rise of overconfidence from -.14 to .11 used to be coloured as worse.
+    changes = compare(
+        predictions, runs / "pairs.csv", metrics=["overconfidence"], n_resamples=RESAMPLES
+    ).changes.query("method == 'continuation-sum'")
+    harm = changes.aligned_value.abs() - changes.base_value.abs()
+    clear = is_clear(changes.base_value, changes.low, changes.high, "overconfidence")
+    expected = {
+        (row.aligned, row.task): (abs(row.change), h > 0, c)
+        for row, h, c in zip(changes.itertuples(), harm, clear, strict=True)
+    }
+    assert ((harm > 0) != (changes.change > 0)).any()
+    tab = visit(site, "compare")
+    compared = tab.locator("#compare")
+    compared.get_by_label("Method", exact=True).select_option("continuation-sum")
+    compared.get_by_label("Metric", exact=True).select_option("overconfidence")
+    tab.wait_for_timeout(300)
+    plot = tab.evaluate(
+        """() => {
+            const {data, layout} = document.querySelector('#heat .js-plotly-plot');
+            const z = data.map((trace) => trace.z.map((row) => [...row]));
+            return [layout.yaxis.ticktext, layout.xaxis.ticktext, z, data.map((d) => d.opacity)];
+        }"""
+    )
+    models, tasks, z, opacity = plot
+    shown = {
+        (model, task): (pytest.approx(abs(each[i][k]), abs=1e-6), each[i][k] > 0, opaque == 1)
+        for each, opaque in zip(z, opacity, strict=True)
+        for i, model in enumerate(models)
+        for k, task in enumerate(tasks)
+        if each[i][k] is not None
+    }
+    assert expected == shown
+    assert tab.locator("#heat .cbtitle").count() == 1
+
+
+def test_overconfidence_that_changes_sides_is_clear_only_if_nearer_to_zero_or_farther(
+    visit, tmp_path
+):
+    # From -.13 to .13 is a clear change, but neither for better nor for worse.
+    for name, sharpness in (("org/base", 0.5), ("org/far", 1.5), ("org/farther", 2.5)):
+        write_model(tmp_path, name, seed=0, sharpness=sharpness)
+    pairs = [("org/base", "org/far"), ("org/base", "org/farther")]
+    page = page_of_pairs(tmp_path, pairs, n_resamples=200)
+    tab = visit(page)
+    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
+    field = "overconfidence change"
+    cells = tab.locator(f'.tabulator-cell[tabulator-field="{field}"] .change')
+    classes = [cells.nth(i).get_attribute("class").split()[-1] for i in range(2)]
+    assert dict(zip(column(tab, "name"), classes, strict=True)) == {
+        "org/base → org/far": "faded",
+        "org/base → org/farther": "clear",
+    }
+    assert all(cell.startswith(("+0.2", "+0.3")) for cell in column(tab, field))
+
+
+def test_long_names_in_charts_keep_their_end(visit, tmp_path):
+    # allenai/Llama-3.1-Tulu-3-8B-SFT and -DPO used to have one label.
+    names = [f"allenai/Llama-3.1-Tulu-3-8B-{stage}" for stage in ("SFT", "DPO")]
+    for name in ("org/base", *names):
+        write_model(tmp_path, name, seed=0, sharpness=1.0 + len(name) % 5)
+    page = page_of_pairs(tmp_path, [("org/base", name) for name in names])
+    tab = visit(page, "compare")
+    drawn(tab, "heat")
+    labels = tab.locator("#heat .ytick text").all_text_contents()
+    assert len(set(labels)) == 2
+    assert {label[-3:] for label in labels} == {"SFT", "DPO"}
+
+
+def test_pairs_under_two_chat_templates_are_told_apart(visit, tmp_path):
+    # Rows of one pair, task and method used to overwrite each other.
+    for chat in (False, True):
+        for i, model in enumerate(("org/base", "org/chat")):
+            write_model(
+                tmp_path / str(chat),
+                model,
+                seed=0,
+                sharpness=1.0 + i + 3 * chat,
+                chat_template="x" * chat,
+            )
+    page = page_of_pairs(tmp_path, [("org/base", "org/chat")])
+    tab = visit(page)
+    tab.get_by_label("Rows", exact=True).select_option("Base → aligned")
+    assert sorted(column(tab, "setting")) == ["chat template", "no chat template"]
+    assert len(set(column(tab, "ece change"))) == 2
+    tab.evaluate("location.hash = '#/compare'")
+    drawn(tab, "heat")
+    assert len(set(tab.locator("#heat .ytick text").all_text_contents())) == 2
+
+
+def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site, tmp_path):
+    page = tmp_path / "page.html"
+    names = {f'"{name}"': f'"{name}_of_some_length"' for name in ("phrases", "texts")}
+    markup = site.read_text()
+    for name, longer in names.items():
+        markup = markup.replace(name, longer)
+    page.write_text(markup)
+    tab = visit(page, "compare", viewport={"width": 390, "height": 844})
+    tab.locator("#compare").get_by_label("Method", exact=True).select_option("continuation-sum")
+    drawn(tab, "bump")
+    tab.wait_for_timeout(300)
+    for card in ("heat", "bump"):
+        ticks = [tick for tick in tab.locator(f"#{card} .xtick text").all() if tick.is_visible()]
+        assert {f'"{tick.text_content()}"' for tick in ticks} == set(names.values())
+        boxes = [tick.bounding_box() for tick in ticks]
+        assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
+    legend = tab.locator("#bump .legend").bounding_box()
+    assert all(legend["y"] + legend["height"] < box["y"] for box in boxes)
