@@ -14,16 +14,16 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
-from calib_harness.core.binning import BINNINGS
 from calib_harness.core.draws import Draws, estimates_of
 from calib_harness.core.inference import bootstrap_draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass, point_values
+from calib_harness.core.options import Options
 from calib_harness.core.recalibration import (
     apply_temperature,
     cross_fit_temperature,
     fit_temperature,
 )
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats, Ints, Predictions
 
 logger = logging.getLogger(__name__)
@@ -40,19 +40,15 @@ VALUE_COLUMNS = ["metric", "value", "stderr", "low", "high"]
 
 
 @dataclass(frozen=True)
-class SummaryOptions:
+class SummaryOptions(Options):
     """What to compute, and how.
 
     Attributes
     ----------
     metrics : tuple of str
         Names from ``METRICS``, or ``choice_mass`` (``choice`` only).
-    n_bins : int
-    binning : {"uniform", "equal_mass", "adaptive"}
-    n_resamples : int
-        Bootstrap resamples; 0 gives values without errors and no calibrated null.
-    seed : int
-        Every row starts from it, so rows do not depend on each other's presence.
+    n_bins, binning, n_resamples, seed, level
+        See :class:`calib_harness.core.options.Options`.
     recalibrate : bool
         Add the temperature fitted on all questions, and the ECE after cross-fitted scaling
         (each fold of questions scaled by the temperature of the others).
@@ -61,29 +57,16 @@ class SummaryOptions:
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
-    n_bins: int = 15
-    binning: str = "uniform"
-    n_resamples: int = 1000
-    seed: int = 0
     recalibrate: bool = False
     fit_on: str | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         known = [*METRICS, "choice_mass"]
         unknown = [name for name in self.metrics if name not in known]
         if unknown or not self.metrics:
             got = ", ".join(unknown) or "none"
-            raise UserError(f"--metrics must be among {', '.join(known)}; got {got}.")
-        if self.n_bins < 1:
-            raise UserError(f"--n-bins must be at least 1; got {self.n_bins}.")
-        if self.binning not in BINNINGS:
-            raise UserError(
-                f"--binning must be one of {', '.join(BINNINGS)}; got {self.binning!r}."
-            )
-        if self.n_resamples < 0 or self.n_resamples == 1:
-            raise UserError(f"--resamples must be 0 or at least 2; got {self.n_resamples}.")
-        if self.seed < 0:
-            raise UserError(f"--seed must be at least 0; got {self.seed}.")
+            raise ArgumentError(f"metrics must be among {', '.join(known)}; got {got}.")
 
 
 def metrics_frame(
@@ -128,7 +111,13 @@ def metrics_frame(
         temperature, because their model was not run on that task, are named in a warning.
     """
     options = SummaryOptions(
-        tuple(metrics), n_bins, binning, n_resamples, seed, recalibrate or bool(fit_on), fit_on
+        tuple(metrics),
+        n_bins=n_bins,
+        binning=binning,
+        n_resamples=n_resamples,
+        seed=seed,
+        recalibrate=recalibrate or bool(fit_on),
+        fit_on=fit_on,
     )
     temperatures = None
     if fit_on is not None:
@@ -185,7 +174,7 @@ def fit_temperatures(predictions: Iterable[Predictions], fit_on: str) -> Tempera
             fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
             temperatures[_transfer_key(p)][p.header.n_shot] = fitted
     if not temperatures:
-        raise UserError(f"--fit-on {fit_on}: no log of that task is among LOGS.")
+        raise ArgumentError(f"fit_on {fit_on}: no log of that task is among LOGS.")
     return temperatures
 
 
@@ -297,17 +286,14 @@ def _evaluate(
     options: SummaryOptions,
     draws: dict[str, Draws] | None = None,
 ) -> dict[str, _Row]:
-    binning: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
     if options.n_resamples:
         # The seed itself, not a generator: rows of equal n then share one table of resamples.
-        found = bootstrap_draws(
-            names, probs, gold, n_resamples=options.n_resamples, rng=options.seed, **binning
-        )
+        found = bootstrap_draws(names, probs, gold, **options.draws, **options.bins)
         if draws is not None:
             draws.update(found)
-        estimates = estimates_of(found)
+        estimates = estimates_of(found, options.level)
         return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
-    values = point_values(names, probs, gold, **binning)
+    values = point_values(names, probs, gold, **options.bins)
     return {name: (value, np.nan, np.nan, np.nan) for name, value in values.items()}
 
 
@@ -328,14 +314,7 @@ def _insert_null(
     estimates: dict[str, _Row], probs: Floats, gold: Ints, options: SummaryOptions
 ) -> dict[str, _Row]:
     """Put the calibrated null right after the ECE it belongs to."""
-    null = calibrated_null(
-        probs,
-        gold,
-        n_resamples=options.n_resamples,
-        rng=options.seed,
-        n_bins=options.n_bins,
-        binning=options.binning,
-    )
+    null = calibrated_null(probs, gold, **options.draws, level=options.level, **options.bins)
     result: dict[str, _Row] = {}
     for name, row in estimates.items():
         result[name] = row

@@ -13,7 +13,7 @@ from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.core.draws import Draws, PairedChange, changes_between
 from calib_harness.core.inference import calibrated_null, paired_bootstrap
 from calib_harness.core.metrics import METRICS, point_values
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,14 @@ def check_options(
 ) -> SummaryOptions:
     """Return checked options; ``n_resamples`` of None becomes 0 for now."""
     if "choice_mass" in metrics:
-        raise UserError("--metrics choice_mass has no change test; see `calib-harness metrics`.")
+        raise ArgumentError("metrics: choice_mass has no change test; see `calib-harness metrics`.")
     if n_resamples is not None and n_resamples < _FEWEST_RESAMPLES:
-        raise UserError(
-            f"--resamples must be at least {_FEWEST_RESAMPLES} for comparisons; got {n_resamples}."
+        raise ArgumentError(
+            f"n_resamples must be at least {_FEWEST_RESAMPLES} for comparisons; got {n_resamples}."
         )
-    return SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
+    return SummaryOptions(
+        tuple(metrics), n_bins=n_bins, binning=binning, n_resamples=n_resamples or 0, seed=seed
+    )
 
 
 def enough_resamples(n_tests: int, n_resamples: int | None) -> int:

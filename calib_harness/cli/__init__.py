@@ -3,17 +3,33 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from calib_harness.cli import plot, report, run, sweep
+from calib_harness.cli.common import as_typed
 from calib_harness.cli.compare import compare
 from calib_harness.cli.demo import demo
 from calib_harness.cli.metrics import metrics
 from calib_harness.errors import UserError
 from calib_harness.text import visible
 
+
+class _Commands(TyperGroup):
+    """Runs a command; a wrong argument of the library is named as it was typed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            error.args = (as_typed(str(error)),)
+            raise
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="calib-harness",
     help="""Calibration of language models on multiple choice, with lm-evaluation-harness.
 

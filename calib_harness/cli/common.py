@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, overload
@@ -45,6 +46,28 @@ Cache = Annotated[
     Path | None, typer.Option("--cache", help="Folder for read logs (default: user's cache).")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep no copy of read logs.")]
+
+
+#: Arguments of the library and what sets them here, where it is not the same word.
+_FLAGS = {
+    name: f"--{name.replace('_', '-')}"
+    for name in (
+        *("metrics", "methods", "tasks", "n_bins", "binning", "seed", "level", "fit_on"),
+        *("pairs", "chain", "base", "aligned", "output"),
+    )
+} | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
+_FIRST_WORD = re.compile(r"\w+")
+
+
+def as_typed(sentence: str) -> str:
+    """Return an error's sentence with the argument that it starts with as typed here.
+
+    Examples
+    --------
+    >>> as_typed("n_resamples must be 0 or at least 2; got 1.")
+    '--resamples must be 0 or at least 2; got 1.'
+    """
+    return _FIRST_WORD.sub(lambda word: _FLAGS.get(word[0], word[0]), sentence, count=1)
 
 
 def cache_of(cache: Path | None, no_cache: bool) -> CacheLike:

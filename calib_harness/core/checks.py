@@ -1,4 +1,8 @@
-"""Checks of arguments: every ValueError of this package about an array or an option."""
+"""Checks of arguments: every ValueError of this package about an array or an option.
+
+A wrong option is an `ArgumentError`, which a person can mend; a wrong array is a plain ValueError,
+which on the command line is a fault of ours.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from calib_harness.errors import ArgumentError
 
 FloatArray: TypeAlias = npt.NDArray[np.float64]
 IntArray: TypeAlias = npt.NDArray[np.int64]
@@ -18,38 +24,40 @@ SUM_TOLERANCE = 1e-5
 
 
 def check_choice_of(name: str, value: object, allowed: Collection[str]) -> None:
-    """Raise ValueError unless `value` is one of `allowed`."""
+    """Raise ArgumentError unless `value` is one of `allowed`."""
     if not isinstance(value, str) or value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}.")
+        raise ArgumentError(
+            f"{name} must be one of {', '.join(map(repr, allowed))}; got {value!r}."
+        )
 
 
 def check_count(name: str, value: object, *, least: int = 1) -> int:
-    """Return `value` as an int, or raise ValueError unless it is a whole number >= `least`."""
+    """Return `value` as an int, or raise ArgumentError unless it is a whole number >= `least`."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or int(value) < least:  # type: ignore[call-overload]
-        raise ValueError(f"{name} must be a whole number of at least {least}; got {value!r}.")
+        raise ArgumentError(f"{name} must be a whole number of at least {least}; got {value!r}.")
     return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def check_fraction(name: str, value: object) -> float:
-    """Return `value` as a float, or raise ValueError unless it lies strictly in (0, 1)."""
+    """Return `value` as a float, or raise ArgumentError unless it lies strictly in (0, 1)."""
     number = _as_float(name, value)
     if not 0.0 < number < 1.0:
-        raise ValueError(f"{name} must lie strictly between 0 and 1; got {value!r}.")
+        raise ArgumentError(f"{name} must lie strictly between 0 and 1; got {value!r}.")
     return number
 
 
 def check_threshold(value: object) -> float:
-    """Return the threshold as a float, or raise ValueError unless it lies in [0, 1)."""
+    """Return the threshold as a float, or raise ArgumentError unless it lies in [0, 1)."""
     number = _as_float("threshold", value)
     if not 0.0 <= number < 1.0:
-        raise ValueError(f"threshold must lie in [0, 1); got {value!r}.")
+        raise ArgumentError(f"threshold must lie in [0, 1); got {value!r}.")
     return number
 
 
 def _as_float(name: str, value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-        raise ValueError(f"{name} must be a number; got {value!r}.")
+        raise ArgumentError(f"{name} must be a number; got {value!r}.")
     return float(value)
 
 

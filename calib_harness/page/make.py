@@ -84,7 +84,9 @@ def make_report(
     UserError
         If an option is wrong, logs or tables cannot be read, or the file cannot be written.
     """
-    options = SummaryOptions(tuple(metrics), n_bins, binning, n_resamples or 0, seed)
+    options = SummaryOptions(
+        tuple(metrics), n_bins=n_bins, binning=binning, n_resamples=n_resamples or 0, seed=seed
+    )
     path = make_ready(Path(output), (".html", ".htm"))
     sources = read_sources(
         logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache

@@ -664,9 +664,9 @@ def test_wrong_chains_are_named(chain: dict, message: str) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ["choice_mass"]}, "choice_mass has no change test"),
+        ({"metrics": ["choice_mass"]}, "^metrics: choice_mass has no change test"),
         ({"metrics": ["nonsense"]}, "got nonsense"),
-        ({"n_resamples": 1}, "--resamples must be at least 2 for comparisons; got 1"),
+        ({"n_resamples": 1}, "^n_resamples must be at least 2 for comparisons; got 1"),
     ],
 )
 def test_wrong_options_are_named(options: dict, message: str) -> None:

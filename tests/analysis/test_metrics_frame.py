@@ -238,13 +238,13 @@ def test_repeated_runs_stay_apart_in_the_wide_frame() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"metrics": ["nonsense"]}, "--metrics must be among acc, .*; got nonsense"),
-        ({"metrics": []}, "--metrics must be among acc, .*; got none"),
-        ({"n_bins": 0}, "--n-bins must be at least 1; got 0"),
-        ({"binning": "odd"}, "--binning must be one of uniform, .*; got 'odd'"),
-        ({"n_resamples": 1}, "--resamples must be 0 or at least 2; got 1"),
-        ({"n_resamples": -5}, "--resamples must be 0 or at least 2; got -5"),
-        ({"fit_on": "nowhere"}, "--fit-on nowhere: no log of that task is among LOGS"),
+        ({"metrics": ["nonsense"]}, "^metrics must be among acc, .*; got nonsense"),
+        ({"metrics": []}, "^metrics must be among acc, .*; got none"),
+        ({"n_bins": 0}, "^n_bins must be a whole number of at least 1; got 0"),
+        ({"binning": "odd"}, "^binning must be one of 'uniform', .*; got 'odd'"),
+        ({"n_resamples": 1}, "^n_resamples must be 0 or at least 2; got 1"),
+        ({"n_resamples": -5}, "^n_resamples must be 0 or at least 2; got -5"),
+        ({"fit_on": "nowhere"}, "^fit_on nowhere: no log of that task is among LOGS"),
     ],
 )
 def test_wrong_options_are_named(options: dict, message: str, tmp_path: Path) -> None:

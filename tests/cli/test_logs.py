@@ -182,7 +182,7 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (["metrics", "{}", "--methods", "x"], "--methods must be among continuation-sum"),
         (["metrics", "{}", "--tasks", "x"], "--tasks x: no such logs; there are toy"),
         (["metrics", "{}", "--metrics", ""], "--metrics must be among acc"),
-        (["metrics", "{}", "--seed", "-1"], "--seed must be at least 0; got -1"),
+        (["metrics", "{}", "--seed", "-1"], "--seed must be a whole number of at least 0; got -1"),
         (["metrics", "{}", "--jobs", "0"], "--jobs must be at least 1; got 0"),
         (["metrics", ""], "LOGS is empty"),
         (["metrics", "{}", "--output", "/dev/null/x.csv"], "cannot be written"),

@@ -62,7 +62,10 @@ def test_every_figure_is_written(
         ("risk-coverage", ["-o", "f.pdf", "--base", "m"], "both --base MODEL and --aligned"),
         ("risk-coverage", ["-o", "f.pdf", "--resamples", 1], "--resamples must be 0 or at least 2"),
         ("reliability", ["-o", "f.pdf", "--binning", "x"], "--binning must be one of"),
-        *((name, ["-o", "f.pdf", "--seed", -1], "--seed must be at least 0") for name in FIGURES),
+        *(
+            (name, ["-o", "f.pdf", "--seed", -1], "--seed must be a whole number of at least 0")
+            for name in FIGURES
+        ),
         ("reliability", ["-o", "f.pdf", "--model", ","], "--model must name at least one model"),
     ],
 )
