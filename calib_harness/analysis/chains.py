@@ -13,7 +13,7 @@ import pandas as pd
 from scipy import stats
 
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
-from calib_harness.analysis.matching import Models, match_runs, read_chain, shared_settings
+from calib_harness.analysis.matching import Models, match_runs, shared_settings
 from calib_harness.analysis.metrics_frame import SummaryOptions, whole_numbers
 from calib_harness.analysis.paired import (
     check_options,
@@ -21,7 +21,8 @@ from calib_harness.analysis.paired import (
     paired_rows,
     report_questions,
 )
-from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison
+from calib_harness.analysis.pairs_file import read_chain
+from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison, clear_changes
 from calib_harness.core.inference import bootstrap, holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
@@ -29,7 +30,6 @@ from calib_harness.predictions.table import Predictions
 logger = logging.getLogger(__name__)
 
 _KEYS = ["family", "task", "method", "n_shot", "chat_template", "metric"]
-_RENAMED = {"before": "from_value", "after": "to_value"}
 
 
 def compare_chain(
@@ -104,11 +104,12 @@ def compare_chain(
         )
     table = pd.DataFrame(changes)
     table["p_holm"] = holm(table["p_value"].to_numpy())
+    table["clear"] = clear_changes(table)
     frame = pd.DataFrame(values)
     trends = _trends(frame)
     for each in (frame, table, trends):
         each["n_shot"] = whole_numbers(each["n_shot"])
-    return ChainComparison(values=frame, changes=table, trends=trends)
+    return ChainComparison(values=frame, changes=table, trends=trends, options=options)
 
 
 def _matched(
@@ -157,11 +158,10 @@ def _change_rows(
     links = [("previous", i - 1, i) for i in range(1, len(names))]
     links += [("first", 0, i) for i in range(2, len(names))]
     rows = []
-    for reference, before, after in links:
-        place = {"reference": reference, "from_stage": names[before], "to_stage": names[after]}
-        for row in paired_rows(shared, before, after, options):
-            renamed = {_RENAMED.get(key, key): value for key, value in row.items()}
-            rows.append(common | place | renamed | {"n": len(shared)})
+    for reference, base, aligned in links:
+        place = {"reference": reference, "from_stage": names[base], "to_stage": names[aligned]}
+        for row in paired_rows(shared, base, aligned, options):
+            rows.append(common | place | row | {"n": len(shared)})
     return rows
 
 

@@ -13,13 +13,7 @@ import pandas as pd
 from calib_harness.analysis.decomposition import decompose
 from calib_harness.analysis.harm import share_harmed
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
-from calib_harness.analysis.matching import (
-    Models,
-    PairsLike,
-    match_runs,
-    read_pairs,
-    shared_settings,
-)
+from calib_harness.analysis.matching import Models, match_runs, shared_settings
 from calib_harness.analysis.metrics_frame import SummaryOptions, whole_numbers
 from calib_harness.analysis.paired import (
     calibrated_nulls,
@@ -28,11 +22,13 @@ from calib_harness.analysis.paired import (
     paired_rows,
     report_questions,
 )
+from calib_harness.analysis.pairs_file import PairsLike, read_pairs
 from calib_harness.analysis.results import (
     CHANGE_COLUMNS,
     DECOMPOSITION_COLUMNS,
     DEFAULT_METRICS,
     Comparison,
+    clear_changes,
     settings_in,
 )
 from calib_harness.analysis.task_agreement import rank_agreement
@@ -46,7 +42,6 @@ logger = logging.getLogger(__name__)
 Detail: TypeAlias = Literal["all", "tests", "changes"]
 _Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
 _BothDraws: TypeAlias = tuple[dict[str, Draws], dict[str, Draws]]
-_RENAMED = {"before": "base_value", "after": "aligned_value"}
 
 
 def compare(
@@ -70,7 +65,7 @@ def compare(
     predictions : iterable of Predictions
         From ``load_predictions``.
     pairs : str, Path, DataFrame or iterable of (family, base, aligned), optional
-        See :func:`calib_harness.analysis.matching.read_pairs`. Models are named as lm-eval was
+        See :func:`calib_harness.analysis.pairs_file.read_pairs`. Models are named as lm-eval was
         given them, or by the last part of that name, ``@revision`` appended if there are
         several.
     base, aligned : str, optional
@@ -154,6 +149,7 @@ def compare(
         over_families=share_harmed(frame),
         over_tasks=rank_agreement(frame, seed=seed),
         decomposition=decomposition,
+        options=options,
     )
 
 
@@ -213,17 +209,14 @@ def _change_rows(
         "n_unusable": shared.n_unusable,
         "n_changed": shared.n_changed,
     }
-    rows = []
-    for row in paired_rows(shared, 0, 1, options, draws):
-        values = {_RENAMED.get(key, key): value for key, value in row.items()}
-        rows.append(names | counts | values)
-    return rows
+    return [names | counts | row for row in paired_rows(shared, 0, 1, options, draws)]
 
 
 def _finish(changes: pd.DataFrame) -> pd.DataFrame:
     """Add what depends on the whole table: Holm's correction and the ranks."""
     changes["p_holm"] = holm(changes["p_value"].to_numpy())
     changes["rank"] = ratio_ranks(changes)
+    changes["clear"] = clear_changes(changes)
     changes["n_shot"] = whole_numbers(changes["n_shot"])
     several = changes.duplicated([*CHANGE_COLUMNS[:7], "chat_template"], keep=False)
     if several.any():

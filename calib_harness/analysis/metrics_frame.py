@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,19 +12,13 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from calib_harness.analysis.transfer import Temperatures, fit_temperatures, recalibrated
 from calib_harness.core.draws import Draws, estimates_of
 from calib_harness.core.inference import bootstrap_draws, calibrated_null
 from calib_harness.core.metrics import METRICS, choice_mass, point_values
 from calib_harness.core.options import Options
-from calib_harness.core.recalibration import (
-    apply_temperature,
-    cross_fit_temperature,
-    fit_temperature,
-)
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats, Ints, Predictions
-
-logger = logging.getLogger(__name__)
 
 #: What the metrics table shows unless told otherwise.
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "auroc", "overconfidence")
@@ -162,45 +154,6 @@ def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
     return wide.reset_index(drop=True)
 
 
-#: Temperature by what a run was (`_transfer_key`) and its number of shots.
-Temperatures: TypeAlias = dict[tuple[Any, ...], dict[int | None, float]]
-
-
-def fit_temperatures(predictions: Iterable[Predictions], fit_on: str) -> Temperatures:
-    """Fit one temperature per run × method on the task `fit_on`."""
-    temperatures: Temperatures = defaultdict(dict)
-    for p in predictions:
-        if fit_on in (p.header.task, p.header.benchmark) and p.usable.any():
-            fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
-            temperatures[_transfer_key(p)][p.header.n_shot] = fitted
-    if not temperatures:
-        raise ArgumentError(f"fit_on {fit_on}: no log of that task is among LOGS.")
-    return temperatures
-
-
-def _transfer_key(p: Predictions) -> tuple[Any, ...]:
-    h = p.header
-    return (h.label, h.method, h.chat_template, h.settings)
-
-
-def _transferred(p: Predictions, temperatures: Temperatures, fit_on: str | None) -> float:
-    """Return the temperature of the same shots, else the only one; NaN and a warning if none."""
-    fitted = temperatures.get(_transfer_key(p), {})
-    if p.header.n_shot in fitted:
-        return fitted[p.header.n_shot]
-    if len(fitted) == 1:
-        return next(iter(fitted.values()))
-    logger.warning(
-        "%s on %s (%s) has no temperature: %s with the same settings%s",
-        p.header.label,
-        p.header.task,
-        p.header.method,
-        f"it was run on {fit_on}" if fitted else f"there is no log of {fit_on}",
-        ", but with other numbers of shots only" if fitted else "",
-    )
-    return np.nan
-
-
 def _in_parallel(
     predictions: Iterable[Predictions],
     options: SummaryOptions,
@@ -327,16 +280,9 @@ def _recalibrated(
     p: Predictions, options: SummaryOptions, temperatures: Temperatures | None
 ) -> dict[str, _Row]:
     """Temperature and the ECE after it; never fitted on the questions it is judged on."""
-    scores, gold = p.scores[p.usable], p.gold[p.usable]
-    if temperatures is None:
-        if len(gold) < 2:
-            return {}
-        temperature = fit_temperature(scores, gold)
-        _, probs = cross_fit_temperature(scores, gold, n_folds=min(5, len(gold)), rng=options.seed)
-    else:
-        temperature = _transferred(p, temperatures, options.fit_on)
-        if options.fit_on in (p.header.task, p.header.benchmark) or np.isnan(temperature):
-            return {"temperature": (temperature,) + (np.nan,) * 3}
-        probs = apply_temperature(scores, temperature)
-    ece = _evaluate(["ece"], probs, gold, options)["ece"]
+    temperature, probs = recalibrated(p, options.seed, temperatures, options.fit_on)
+    if probs is None:
+        known = temperatures is not None  # without any, a single question has no row at all
+        return {"temperature": (temperature,) + (np.nan,) * 3} if known else {}
+    ece = _evaluate(["ece"], probs, p.gold[p.usable], options)["ece"]
     return {"temperature": (temperature, np.nan, np.nan, np.nan), "ece_recalibrated": ece}

@@ -61,29 +61,30 @@ def enough_resamples(n_tests: int, n_resamples: int | None) -> int:
 
 def paired_rows(
     shared: SharedQuestions,
-    first: int,
-    second: int,
+    base: int,
+    aligned: int,
     options: SummaryOptions,
     draws: tuple[dict[str, Draws], dict[str, Draws]] | None = None,
 ) -> list[dict[str, Any]]:
     """Change of each metric between two of the runs; one row per metric.
 
-    Rows hold ``metric, before, after, change, stderr, low, high, p_value, change_ratio``.
+    Rows hold ``metric, base_value, aligned_value, change, stderr, low, high, p_value,
+    change_ratio``.
     Resamples of both runs on exactly these questions may be given; otherwise they are drawn.
     Without resamples (``n_resamples`` of 0) all but the values and their change is NaN.
     """
     if not options.n_resamples:
-        found = _changes_alone(shared, first, second, options)
+        found = _changes_alone(shared, base, aligned, options)
     elif draws is not None:
-        same = np.array_equal(shared.probs[first], shared.probs[second], equal_nan=True)
+        same = np.array_equal(shared.probs[base], shared.probs[aligned], equal_nan=True)
         found = changes_between(
             *({name: each[name] for name in options.metrics} for each in draws), same=same
         )
     else:
         found = paired_bootstrap(
             options.metrics,
-            shared.probs[first],
-            shared.probs[second],
+            shared.probs[base],
+            shared.probs[aligned],
             shared.gold,
             n_resamples=options.n_resamples,
             rng=options.seed,
@@ -93,8 +94,8 @@ def paired_rows(
     return [
         {
             "metric": name,
-            "before": e.base,
-            "after": e.aligned,
+            "base_value": e.base,
+            "aligned_value": e.aligned,
             "change": e.change,
             "stderr": e.stderr,
             "low": e.low,
@@ -107,9 +108,9 @@ def paired_rows(
 
 
 def _changes_alone(
-    shared: SharedQuestions, first: int, second: int, options: SummaryOptions
+    shared: SharedQuestions, base: int, aligned: int, options: SummaryOptions
 ) -> dict[str, PairedChange]:
-    before, after = (
+    values = [
         point_values(
             options.metrics,
             shared.probs[side],
@@ -117,10 +118,12 @@ def _changes_alone(
             n_bins=options.n_bins,
             binning=options.binning,
         )
-        for side in (first, second)
-    )
+        for side in (base, aligned)
+    ]
     return {
-        name: PairedChange(before[name], after[name], after[name] - before[name], *(np.nan,) * 4)
+        name: PairedChange(
+            values[0][name], values[1][name], values[1][name] - values[0][name], *(np.nan,) * 4
+        )
         for name in options.metrics
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.core.metrics import METRICS
 
 #: Metrics compared unless told otherwise.
@@ -16,7 +17,7 @@ CHANGE_COLUMNS = [
     *("base_value", "aligned_value", "change", "stderr", "low", "high", "p_value", "p_holm"),
     *("change_ratio", "rank"),
     *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
-    *("base_null", "aligned_null", "chat_template"),
+    *("base_null", "aligned_null", "chat_template", "clear"),
 ]
 DECOMPOSITION_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot"),
@@ -49,8 +50,9 @@ class Comparison:
         ``n_unusable`` and ``n_changed`` (shared, but without finite scores or gold on some
         side, or with other choices or gold); ``base_null`` and ``aligned_null``, what a
         perfectly calibrated model with these probabilities would show on average (calibration
-        errors only, NaN elsewhere); ``chat_template``. The prompt settings, ``n_shot`` and
-        ``chat_template``, are None where they are unknown or the two sides differ.
+        errors only, NaN elsewhere); ``chat_template``; ``clear``, whether the change can be told
+        from one for neither worse nor better (see `is_clear`). The prompt settings, ``n_shot``
+        and ``chat_template``, are None where they are unknown or the two sides differ.
     over_families : DataFrame
         One row per task × method × prompt settings × metric: ``n_pairs, n_harmed, n_improved,
         n_tied, share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high``
@@ -64,12 +66,15 @@ class Comparison:
         under_high`` of the two parts from the paired bootstrap. Beside it
         ``overconfidence_change = confidence_change − accuracy_change``, the changes of mean
         confidence and of accuracy, tells "more certain" from "more accurate".
+    options : SummaryOptions
+        What was used: metrics, bins, seed, and the resamples that were chosen for as many tests.
     """
 
     changes: pd.DataFrame
     over_families: pd.DataFrame
     over_tasks: pd.DataFrame
     decomposition: pd.DataFrame
+    options: SummaryOptions
 
 
 @dataclass(frozen=True)
@@ -83,17 +88,29 @@ class ChainComparison:
         stderr, low, high, n``.
     changes : DataFrame
         ``family, task, method, n_shot, chat_template, metric``, ``reference`` (``previous`` or
-        ``first``), ``from_stage, to_stage, from_value, to_value, change, stderr, low, high,
-        p_value, p_holm, change_ratio, n``; paired bootstrap as in :class:`Comparison`, Holm over
-        the table. The step from the first stage to the second is listed once, under ``previous``.
+        ``first``), ``from_stage, to_stage, base_value, aligned_value, change, stderr, low, high,
+        p_value, p_holm, change_ratio, n, clear``: the earlier stage is the base of the later;
+        paired bootstrap as in :class:`Comparison`, Holm over the table. The step from the first
+        stage to the second is listed once, under ``previous``.
     trends : DataFrame
         ``family, task, method, n_shot, chat_template, metric, n_stages, tau, p_value``: Kendall's
         τ of the value against the position, where a chain has at least three stages.
+    options : SummaryOptions
+        As of a Comparison.
     """
 
     values: pd.DataFrame
     changes: pd.DataFrame
     trends: pd.DataFrame
+    options: SummaryOptions
+
+
+def clear_changes(changes: pd.DataFrame) -> pd.Series:
+    """Return `is_clear` of the changes of a frame, whichever metric they are of."""
+    clear = pd.Series(False, index=changes.index)
+    for metric, rows in changes.groupby("metric", sort=False):
+        clear[rows.index] = is_clear(rows["base_value"], rows["low"], rows["high"], str(metric))
+    return clear
 
 
 def is_clear(base: pd.Series, low: pd.Series, high: pd.Series, metric: str) -> pd.Series:

@@ -75,8 +75,8 @@ def compare(
     show_log()
     from calib_harness.analysis import compare as compare_pairs
     from calib_harness.analysis import compare_chain
-    from calib_harness.analysis.matching import read_chain, read_pairs
     from calib_harness.analysis.paired import check_options
+    from calib_harness.analysis.pairs_file import read_chain, read_pairs
     from calib_harness.analysis.results import DEFAULT_METRICS
     from calib_harness.cli.readable import for_reading
     from calib_harness.cli.render import choose_format, emit, render, render_data

@@ -59,6 +59,8 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
         values = shown[column]
         if column in ("p_value", "p_holm"):
             shown[column] = [p_value(value) for value in values]
+        elif column == "clear":
+            shown[column] = ["yes" if value else "" for value in values]
         elif column in ("rank", "n_shot", "position"):
             shown[column] = [cell_text(value) for value in values]
         elif values.dtype.kind == "f":

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from calib_harness.analysis.matching import Models, PairsLike, match_runs, read_pairs
+from calib_harness.analysis.matching import Models, match_runs
+from calib_harness.analysis.pairs_file import PairsLike, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.files import LogsLike
 from calib_harness.predictions.load import CacheLike, LogReader, find_logs

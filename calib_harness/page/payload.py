@@ -13,7 +13,6 @@ import pandas as pd
 from calib_harness.analysis import compare
 from calib_harness.analysis.matching import Models
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.analysis.paired import enough_resamples
 from calib_harness.analysis.reliability import Reliability
 from calib_harness.analysis.results import is_harmed
 from calib_harness.core.draws import Draws
@@ -343,8 +342,9 @@ def _comparison(
         ]
     ).reindex(frame.index)
     changes["harm"] = [int(h) if h == h else 0 for h in harm]
+    changes["clear"] = [int(clear) for clear in frame["clear"]]
     return {
-        "n_change_resamples": options.n_resamples or enough_resamples(len(frame), None),
+        "n_change_resamples": found.options.n_resamples,
         "pairs": [
             {"family": family, "base": models.of(base), "aligned": models.of(aligned)}
             for family, base, aligned in pairs.known

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from calib_harness.analysis.matching import Models, read_chain, read_pairs
+from calib_harness.analysis.matching import Models
+from calib_harness.analysis.pairs_file import read_chain, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.load import (

@@ -30,9 +30,10 @@ from calib_harness import (
 )
 from calib_harness.analysis import ratio_ranks, share_harmed
 from calib_harness.analysis.joining import shared_questions
-from calib_harness.analysis.matching import Models, match_runs, read_chain, read_pairs
+from calib_harness.analysis.matching import Models, match_runs
 from calib_harness.analysis.metrics_frame import SummaryOptions, summarise
 from calib_harness.analysis.paired import enough_resamples
+from calib_harness.analysis.pairs_file import read_chain, read_pairs
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 

@@ -84,6 +84,7 @@ function allChanges() {
     n: numbers.change_n[i],
     rank: c.rank[i],
     harm: c.harm[i],
+    clear: c.clear[i] === 1,
     base: numbers.change_base_value[i],
     aligned: numbers.change_aligned_value[i],
     change: numbers.change_change[i],
@@ -97,13 +98,9 @@ function allChanges() {
 
 let changes = [];
 
-/**
- * Whether a change can be told from one that does no harm and no good: its interval leaves zero
- * out. Where zero is best, so does the change to the other side of zero, as far from it.
- */
+/** Whether a change can be told from one that does no harm and no good, as `compare` says. */
 function isClear(change) {
-  const leavesOut = (value) => change.low > value || change.high < value;
-  return leavesOut(0) && (!isBestAtZero(change.metric) || leavesOut(-2 * change.base));
+  return change.clear;
 }
 
 function isBestAtZero(metric) {
