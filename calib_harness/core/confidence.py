@@ -118,17 +118,65 @@ def choice_score(
     check_choice_of("method", method, METHODS)
     if method == "continuation-bytes" and n_bytes is None:
         raise ValueError("n_bytes must be given for the method 'continuation-bytes'; got None.")
-    tokens = [float(logprob) for logprob in token_logprobs]
-    if not tokens or any(math.isnan(logprob) for logprob in tokens):
-        return math.nan
+    tokens = np.asarray(token_logprobs, dtype=np.float64)
+    score = continuation_scores(
+        method,
+        np.array([math.fsum(tokens.tolist())]),
+        tokens=tokens,
+        n_tokens=np.array([len(tokens)]),
+        n_bytes=np.array([n_bytes or 0]),
+    )
+    return math.nan if np.isnan(tokens).any() else float(score[0])
+
+
+def continuation_scores(
+    method: str,
+    sums: FloatArray,
+    *,
+    n_tokens: IntArray,
+    tokens: FloatArray,
+    n_bytes: IntArray,
+) -> FloatArray:
+    """Return the scores of many choices: the formulas of every method, in one place.
+
+    Parameters
+    ----------
+    method : str
+        One of `METHODS`.
+    sums : ndarray, shape (m,)
+        Log-probability of each continuation.
+    n_tokens : ndarray of int, shape (m,)
+        Number of its tokens; negative where it is not known.
+    tokens : ndarray
+        Log-probabilities of the tokens of all continuations whose number is known, one after
+        the other.
+    n_bytes : ndarray of int, shape (m,)
+        Length of each choice in UTF-8 bytes.
+
+    Returns
+    -------
+    ndarray, shape (m,)
+        NaN where a continuation has no tokens (or bytes), or the method needs what is not known.
+    """
     if method == "continuation-min":
-        return min(tokens)
-    total = math.fsum(tokens)
+        lowest = np.full(len(sums), np.nan)
+        filled = n_tokens > 0
+        if filled.any():
+            starts = np.concatenate([[0], np.cumsum(n_tokens[filled])[:-1]])
+            lowest[filled] = np.minimum.reduceat(tokens, starts)
+        return lowest
+    scored = np.where(n_tokens == 0, np.nan, sums)
     if method == "continuation-mean":
-        return total / len(tokens)
+        return _per_unit(scored, n_tokens)
     if method == "continuation-bytes":
-        return total / n_bytes if n_bytes else math.nan
-    return total
+        return _per_unit(scored, n_bytes)
+    return scored
+
+
+def _per_unit(sums: FloatArray, counts: IntArray) -> FloatArray:
+    quotient = np.full(len(sums), np.nan)
+    np.divide(sums, counts, out=quotient, where=counts > 0)
+    return quotient
 
 
 def pack_scores(scores: Sequence[Sequence[float]]) -> FloatArray:
@@ -150,12 +198,28 @@ def pack_scores(scores: Sequence[Sequence[float]]) -> FloatArray:
     >>> pack_scores([[-1.0, -2.0, -3.0], [-1.0, -2.0], [-1.0, float("nan")]]).tolist()
     [[-1.0, -2.0, -3.0], [-1.0, -2.0, nan], [nan, nan, nan]]
     """
-    widest = max((len(row) for row in scores), default=1)
-    table = np.full((len(scores), max(widest, 1)), np.nan)
-    for packed, row in zip(table, scores, strict=True):
-        values = np.asarray(row, dtype=np.float64)
-        if values.size and not (np.isnan(values) | (values == np.inf)).any():
-            packed[: values.size] = values
+    flat = np.array([score for row in scores for score in row], dtype=np.float64)
+    return pack_flat(flat, np.array([len(row) for row in scores], dtype=np.int64))
+
+
+def pack_flat(flat: FloatArray, n_choices: IntArray) -> FloatArray:
+    """Lay scores that stand one after the other out as a table; see :func:`pack_scores`.
+
+    Parameters
+    ----------
+    flat : ndarray, shape (m,)
+        One score per choice, question by question.
+    n_choices : ndarray of int, shape (n,)
+        Number of choices of each question; they add up to m.
+
+    Returns
+    -------
+    ndarray, shape (n, K_max)
+    """
+    exists = np.arange(n_choices.max(initial=1)) < n_choices[:, None]
+    table = np.full(exists.shape, np.nan)
+    table[exists] = flat
+    table[((np.isnan(table) | (table == np.inf)) & exists).any(axis=1)] = np.nan
     table[_all_impossible(table)] = np.nan
     return table
 

@@ -13,12 +13,7 @@ from calib_harness.analysis.matching import Models
 from calib_harness.analysis.pairs_file import read_chain, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.headers import Log
-from calib_harness.predictions.load import (
-    CacheLike,
-    check_methods,
-    find_logs,
-    predictions_of,
-)
+from calib_harness.predictions.load import CacheLike, PredictionStream
 from calib_harness.predictions.table import DEFAULT_REVISIONS, Predictions
 
 logger = logging.getLogger(__name__)
@@ -83,11 +78,11 @@ def read_sources(
         As ``load_predictions``, or if `pairs` or `chain` cannot be read.
     """
     folders = [logs] if isinstance(logs, (str, Path)) else list(logs)
-    wanted = check_methods(methods)
+    stream = PredictionStream(folders, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache)
     given_pairs = read_pairs(pairs) if pairs is not None else _tables(folders, "pairs")
     given_chains = _chains(chain, folders)
-    reader = find_logs(folders, tasks=tasks, all_runs=all_runs, cache=cache)
-    predictions = list(predictions_of(reader, wanted))
+    reader = stream.find()
+    predictions = list(stream.read(reader))
     places = _places(Models(predictions), given_pairs, given_chains)
     places.update(_places_of_sweep(_tables(folders, "metrics")))
     return Sources(

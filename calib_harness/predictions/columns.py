@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from calib_harness.core.confidence import METHODS, is_lettered
+from calib_harness.core.confidence import METHODS, continuation_scores, is_lettered, pack_flat
 from calib_harness.predictions.entry import (
     Choices,
     EntryError,
@@ -21,7 +21,7 @@ from calib_harness.predictions.entry import (
     gold_index,
 )
 from calib_harness.predictions.records import Record
-from calib_harness.predictions.table import Floats, Ints
+from calib_harness.predictions.table import Floats
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +140,7 @@ class Columns:
         if not self._logged_acc:
             return 0
         rows, acc = (np.asarray(column) for column in zip(*self._logged_acc, strict=True))
-        scores = pack(np.asarray(self.logprobs), np.asarray(self.n_choices))[rows]
+        scores = pack_flat(np.asarray(self.logprobs), np.asarray(self.n_choices))[rows]
         readable = ~np.isnan(scores).all(axis=1)
         top = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
         hit = top == np.asarray(self.gold)[rows]
@@ -150,22 +150,6 @@ class Columns:
 def _number_of(doc_id: Any) -> int:
     """Return lm-eval's number of a question; -1 if it is none that an array can hold."""
     return doc_id if isinstance(doc_id, int) and abs(doc_id) < 2**63 else -1
-
-
-def pack(flat: Floats, n_choices: Ints) -> Floats:
-    """Lay flat scores out as a matrix, shape (n, K_max), NaN where a choice is absent.
-
-    A question with a NaN score, without choices or with −inf everywhere becomes a whole row
-    of NaN, as in :func:`calib_harness.core.confidence.pack_scores`.
-    """
-    width = int(n_choices.max(initial=0))
-    exists = np.arange(width) < n_choices[:, None]
-    scores = np.full((len(n_choices), width), np.nan)
-    scores[exists] = flat
-    spoilt = ((np.isnan(scores) | (scores == np.inf)) & exists).any(axis=1)
-    spoilt |= ~np.isfinite(scores).any(axis=1)
-    scores[spoilt] = np.nan
-    return scores
 
 
 def method_scores(columns: Columns) -> tuple[dict[str, Floats], dict[str, str]]:
@@ -181,42 +165,24 @@ def method_scores(columns: Columns) -> tuple[dict[str, Floats], dict[str, str]]:
     if _is_choice_prompt(columns):
         reason = "the log scores letters (a choice prompt), not the choices' texts"
         missing = {name: reason for name, method in METHODS.items() if method.prompt == "cloze"}
-        return {"choice": pack(logprobs, n_choices)}, missing
-    n_tokens = np.asarray(columns.n_tokens)
-    logprobs = np.where(n_tokens == 0, np.nan, logprobs)  # an empty continuation has no score
-    flat = {"continuation-sum": logprobs}
+        return {"choice": pack_flat(logprobs, n_choices)}, missing
     missing = {"choice": "the log scores the choices' texts (a cloze prompt), not letters"}
     if columns.n_same_continuation:
         missing["continuation-bytes"] = "the choices are in the context, not in the continuation"
-    else:
-        flat["continuation-bytes"] = _divide(logprobs, np.asarray(columns.n_bytes))
     if columns.n_without_tokens == len(columns.gold):
         reason = "the log has no log-probabilities of single tokens (score a *_calib_cloze task)"
         missing.update(dict.fromkeys(("continuation-min", "continuation-mean"), reason))
-    else:
-        flat["continuation-min"] = _segment_min(np.asarray(columns.tokens), n_tokens)
-        flat["continuation-mean"] = _divide(logprobs, n_tokens)
-    return {name: pack(flat[name], n_choices) for name in METHODS if name in flat}, missing
+    counts = {name: np.asarray(getattr(columns, name)) for name in ("n_tokens", "n_bytes")}
+    tokens = np.asarray(columns.tokens)
+    scores = {
+        name: pack_flat(continuation_scores(name, logprobs, tokens=tokens, **counts), n_choices)
+        for name in METHODS
+        if name not in missing
+    }
+    return scores, missing
 
 
 def _is_choice_prompt(columns: Columns) -> bool:
     """Our filters say which prompt it is; other logs show it by their continuations."""
     prompts = {METHODS[name].prompt for name in columns.filters if name in METHODS}
     return prompts == {"choice"} if prompts else columns.n_lettered == len(columns.gold)
-
-
-def _divide(numerator: Floats, denominator: Ints) -> Floats:
-    """Per-unit score; NaN for a continuation of no units."""
-    quotient = np.full(len(numerator), np.nan)
-    np.divide(numerator, denominator, out=quotient, where=denominator > 0)
-    return quotient
-
-
-def _segment_min(tokens: Floats, n_tokens: Ints) -> Floats:
-    """Minimum over each continuation's tokens; NaN for one without tokens."""
-    result = np.full(len(n_tokens), np.nan)
-    filled = n_tokens > 0
-    if filled.any():
-        starts = np.concatenate([[0], np.cumsum(n_tokens[filled])[:-1]])
-        result[filled] = np.minimum.reduceat(tokens, starts)
-    return result

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import KW_ONLY, dataclass, replace
+from functools import wraps
+from inspect import get_annotations, signature
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -27,16 +28,9 @@ CacheLike: TypeAlias = str | Path | bool | None
 _NAMED = 5  # problems of one file that are named one by one
 
 
-def load_predictions(
-    logs: LogsLike,
-    *,
-    methods: Iterable[str] | None = None,
-    tasks: Iterable[str] | None = None,
-    all_runs: bool = False,
-    cache: CacheLike = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> list[Predictions]:
-    """Read every run × task × method that lies in `logs`.
+@dataclass(frozen=True)
+class PredictionStream:
+    """Predictions that can be gone through again and again, one log in memory at a time.
 
     Parameters
     ----------
@@ -57,16 +51,96 @@ def load_predictions(
     storage_options : mapping, optional
         Passed to fsspec.
 
+    Raises
+    ------
+    UserError
+        If a method is unknown; while iterating, if there are no logs, no log can be used or none
+        holds one of `methods`. Anything less is a warning that names file and line.
+    """
+
+    logs: LogsLike
+    _: KW_ONLY
+    methods: Iterable[str] | None = None
+    tasks: Iterable[str] | None = None
+    all_runs: bool = False
+    cache: CacheLike = None
+    storage_options: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the methods now, and make lists that can be gone through again."""
+        logs = self.logs if isinstance(self.logs, (str, Path)) else list(self.logs)
+        tasks = {self.tasks} if isinstance(self.tasks, str) else self.tasks
+        object.__setattr__(self, "logs", logs)
+        object.__setattr__(self, "methods", check_methods(self.methods))
+        object.__setattr__(self, "tasks", None if tasks is None else frozenset(tasks))
+
+    def find(self) -> LogReader:
+        """Find the logs and what was run, without reading predictions."""
+        samples, results = find_files(self.logs, self.storage_options)
+        found = describe_logs(samples, results)
+        if self.tasks is not None:
+            found = _of_tasks(found, frozenset(self.tasks))
+        if not self.all_runs:
+            found = newest_runs(found)
+        if self.cache is False:
+            folder = None
+        else:
+            is_default = self.cache is None or self.cache is True
+            folder = default_cache() if is_default else Path(str(self.cache))
+        return LogReader(found, Store(folder))
+
+    def read(self, reader: LogReader) -> Iterator[Predictions]:
+        """Yield what found logs hold of the wanted methods; say what is missing."""
+        wanted = None if self.methods is None else tuple(self.methods)
+        missing = _Missing(wanted)
+        found = False
+        for contents in reader:
+            missing.note(contents)
+            for predictions in contents.predictions:
+                if wanted is None or predictions.header.method in wanted:
+                    found = True
+                    yield predictions
+        missing.report()
+        if not found and wanted is not None:
+            raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
+
+    def __iter__(self) -> Iterator[Predictions]:
+        return self.read(self.find())
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def _as(
+    stream: Callable[_P, PredictionStream],
+) -> Callable[[Callable[[PredictionStream], _T]], Callable[_P, _T]]:
+    """Make a function of a stream one that takes the stream's parameters."""
+
+    def decorate(function: Callable[[PredictionStream], _T]) -> Callable[_P, _T]:
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+            return function(stream(*args, **kwargs))
+
+        returned = get_annotations(function)["return"]
+        call.__signature__ = signature(stream).replace(  # type: ignore[attr-defined]
+            return_annotation=returned
+        )
+        return call
+
+    return decorate
+
+
+@_as(PredictionStream)
+def load_predictions(stream: PredictionStream) -> list[Predictions]:
+    """Read every run × task × method that lies in some logs.
+
+    Parameters and errors are those of :class:`PredictionStream`.
+
     Returns
     -------
     list of Predictions
         Sorted by path of the log, then in the order of ``METHODS``.
-
-    Raises
-    ------
-    UserError
-        If there are no logs, no log can be used, a method is unknown or none of the logs holds
-        one of `methods`. Anything less is a warning that names file and line.
 
     Examples
     --------
@@ -77,83 +151,19 @@ def load_predictions(
     ...     load_predictions(folder, cache=False)
     [Predictions('org/model', 'toy', 'choice', n=3)]
     """
-    return list(
-        iter_predictions(
-            logs,
-            methods=methods,
-            tasks=tasks,
-            all_runs=all_runs,
-            cache=cache,
-            storage_options=storage_options,
-        )
-    )
+    return list(stream)
 
 
-def iter_predictions(
-    logs: LogsLike,
-    *,
-    methods: Iterable[str] | None = None,
-    tasks: Iterable[str] | None = None,
-    all_runs: bool = False,
-    cache: CacheLike = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> Iterator[Predictions]:
+@_as(PredictionStream)
+def iter_predictions(stream: PredictionStream) -> Iterator[Predictions]:
     """Like :func:`load_predictions`, one log in memory at a time."""
-    return iter(
-        PredictionStream(
-            logs,
-            methods=methods,
-            tasks=tasks,
-            all_runs=all_runs,
-            cache=cache,
-            storage_options=storage_options,
-        )
-    )
+    return iter(stream)
 
 
-class PredictionStream:
-    """Predictions that can be gone through again and again, one log in memory at a time.
-
-    Parameters as for :func:`load_predictions`; so are the errors, raised while iterating.
-    """
-
-    def __init__(
-        self,
-        logs: LogsLike,
-        *,
-        methods: Iterable[str] | None = None,
-        tasks: Iterable[str] | None = None,
-        all_runs: bool = False,
-        cache: CacheLike = None,
-        storage_options: Mapping[str, Any] | None = None,
-    ) -> None:
-        self._wanted = check_methods(methods)
-        self._find = partial(
-            find_logs,
-            logs,
-            tasks=tasks,
-            all_runs=all_runs,
-            cache=cache,
-            storage_options=storage_options,
-        )
-
-    def __iter__(self) -> Iterator[Predictions]:
-        yield from predictions_of(self._find(), self._wanted)
-
-
-def predictions_of(reader: LogReader, wanted: tuple[str, ...] | None) -> Iterator[Predictions]:
-    """Yield what found logs hold of the wanted methods (None: all); say what is missing."""
-    missing = _Missing(wanted)
-    found = False
-    for contents in reader:
-        missing.note(contents)
-        for predictions in contents.predictions:
-            if wanted is None or predictions.header.method in wanted:
-                found = True
-                yield predictions
-    missing.report()
-    if not found and wanted is not None:
-        raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
+@_as(PredictionStream)
+def find_logs(stream: PredictionStream) -> LogReader:
+    """Find logs and what was run, without reading predictions; parameters as for loading."""
+    return stream.find()
 
 
 class _Missing:
@@ -255,34 +265,16 @@ class LogReader:
         return sentence
 
 
-def find_logs(
-    logs: LogsLike,
-    *,
-    tasks: Iterable[str] | None = None,
-    all_runs: bool = False,
-    cache: CacheLike = None,
-    storage_options: Mapping[str, Any] | None = None,
-) -> LogReader:
-    """Find logs and what was run, without reading predictions; parameters as for loading."""
-    samples, results = find_files(logs, storage_options)
-    found = describe_logs(samples, results)
-    if tasks is not None:
-        wanted = {tasks} if isinstance(tasks, str) else set(tasks)
-        present = {log.header.task for log in found}
-        absent = wanted - present
-        if absent:
-            raise UserError(
-                f"--tasks {', '.join(sorted(absent))}: no such logs; there are "
-                f"{', '.join(sorted(present))}."
-            )
-        found = [log for log in found if log.header.task in wanted]
-    if not all_runs:
-        found = newest_runs(found)
-    if cache is False:
-        folder = None
-    else:
-        folder = default_cache() if cache is None or cache is True else Path(cache)
-    return LogReader(found, Store(folder))
+def _of_tasks(logs: list[Log], wanted: frozenset[str]) -> list[Log]:
+    """Keep the logs of some tasks, each of which must be there."""
+    present = {log.header.task for log in logs}
+    absent = wanted - present
+    if absent:
+        raise UserError(
+            f"--tasks {', '.join(sorted(absent))}: no such logs; there are "
+            f"{', '.join(sorted(present))}."
+        )
+    return [log for log in logs if log.header.task in wanted]
 
 
 def read_log(log: Log) -> LogContents:
