@@ -8,21 +8,33 @@ a killed run resumes where it was.
 from __future__ import annotations
 
 import logging
-import sys
+import math
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
 
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import LM, hash_args
+from lm_eval.api.model import LM
 
 from calib_harness.core.confidence import LETTERS, is_lettered
-from calib_harness.harness.backends import score_tokens
+from calib_harness.harness.backends.dispatch import (
+    confirm,
+    gives_tokens,
+    register_known,
+    score_tokens,
+)
+from calib_harness.harness.backends.known_answer import WRONG
+from calib_harness.harness.backends.other_prompts import warn_of_other_prompts
+from calib_harness.harness.backends.run_checks import WrongScoresError, checked
+from calib_harness.harness.backends.sums import warn_of_sums_only, without_cache
+from calib_harness.harness.cached_scores import REQUEST_TYPE, CachedScores
 from calib_harness.harness.responses import UNSCORABLE, TokenLogprobs
+
+__all__ = ["REQUEST_TYPE", "install", "token_loglikelihood"]
 
 logger = logging.getLogger(__name__)
 
-REQUEST_TYPE = "token_loglikelihood"
+# Cached requests that are asked again of a backend whose weights cannot be seen.
+_N_ASKED_AGAIN = 2
 
 
 def token_loglikelihood(self: LM, requests: list[Instance]) -> list[TokenLogprobs]:
@@ -38,51 +50,84 @@ def token_loglikelihood(self: LM, requests: list[Instance]) -> list[TokenLogprob
     list of TokenLogprobs
         In the order of `requests`. Results are written to lm-eval's cache (`--use_cache`) as
         they are scored, so that a killed run resumes where it was.
+
+    Raises
+    ------
+    UserError
+        If the backend's log-probabilities are found to be wrong, before or while it scores.
     """
-    if "lm_eval.models.huggingface" in sys.modules:
-        # Registers the backend; not imported for others, since it loads transformers.
-        import calib_harness.harness.huggingface.plain  # noqa: F401
-    results: list[TokenLogprobs | None] = _read_cache(self, requests)
+    register_known()
+    warn_of_other_prompts(self, requests)
+    cache = CachedScores(self)
+    results = cache.read(requests)
+    if any(results):
+        results = _confirm_cached(self, cache, requests, results)
     missing = [index for index, result in enumerate(results) if result is None]
-    for position, result in score_tokens(self, [requests[index] for index in missing]):
-        index = missing[position]
-        self.cache_hook.add_partial(REQUEST_TYPE, requests[index].args, result)
-        results[index] = result
+    asked = [requests[index] for index in missing]
+    if asked:
+        if not gives_tokens(self):
+            warn_of_sums_only(self)
+        confirm(self, asked)
+    for position, result in _score(self, cache, asked):
+        results[missing[position]] = result
     # What a backend left out has no tokens, or more than it can read.
     scored = [UNSCORABLE if result is None else result for result in results]
     _warn_of_split_letters(self, requests, scored)
     return scored
 
 
+def _score(
+    lm: LM, cache: CachedScores, requests: Sequence[Instance]
+) -> Iterator[tuple[int, TokenLogprobs]]:
+    """Score requests, check the results, and keep each as it comes."""
+    try:
+        with cache.redirected():
+            for index, result in checked(type(lm).__name__, requests, score_tokens(lm, requests)):
+                cache.write(requests[index], result)
+                yield index, result
+    except WrongScoresError:
+        cache.forget_written()
+        raise
+
+
+def _confirm_cached(
+    lm: LM,
+    cache: CachedScores,
+    requests: Sequence[Instance],
+    results: list[TokenLogprobs | None],
+) -> list[TokenLogprobs | None]:
+    """Ask some cached requests again where the weights behind them cannot be seen.
+
+    A server may by now serve another model under the same name.
+    """
+    if cache.knows_weights:
+        return results
+    known = [index for index, result in enumerate(results) if result is not None]
+    sample = known[:: max(1, len(known) // _N_ASKED_AGAIN)][:_N_ASKED_AGAIN]
+    with without_cache(lm):
+        again = dict(score_tokens(lm, [requests[index] for index in sample]))
+    for position, index in enumerate(sample):
+        old, new = results[index], again.get(position, UNSCORABLE)
+        if old is not None and not _alike(old.logprob, new.logprob):
+            logger.warning(
+                "The cached score of a request is %.4f, but the backend now says %.4f: another "
+                "model answers. The %d cached requests are scored again.",
+                old.logprob,
+                new.logprob,
+                len(known),
+            )
+            cache.forget(requests[index] for index in known)
+            return [None] * len(requests)
+    return results
+
+
+def _alike(one: float, other: float) -> bool:
+    return one == other or abs(one - other) <= WRONG or (math.isnan(one) and math.isnan(other))
+
+
 def install() -> None:
     """Give every lm-eval model the request type; safe to call again."""
     LM.token_loglikelihood = token_loglikelihood
-
-
-def _read_cache(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs | None]:
-    store = lm.cache_hook.dbdict
-    if store is None:
-        return [None] * len(requests)
-    gives_tokens = score_tokens.dispatch(type(lm)) is not score_tokens.dispatch(LM)
-    found: list[TokenLogprobs | None] = []
-    without_tokens = 0
-    for request in requests:
-        cached: Any = store.get(hash_args(REQUEST_TYPE, request.args))
-        result = None if cached is None else TokenLogprobs(*cached)
-        if result is None:
-            without_tokens += hash_args("loglikelihood", request.args) in store
-        elif result.token_logprobs is None and gives_tokens:
-            without_tokens += 1
-            result = None
-        found.append(result)
-    logger.info("Cached requests: %d of %d", sum(r is not None for r in found), len(found))
-    if without_tokens:
-        logger.warning(
-            "The cache holds %d of these requests as sums only, written without token "
-            "log-probabilities; they are scored again.",
-            without_tokens,
-        )
-    return found
 
 
 def _warn_of_split_letters(

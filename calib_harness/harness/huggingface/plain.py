@@ -19,7 +19,7 @@ from lm_eval.models.utils_hf import pad_and_concat
 from tqdm import tqdm
 
 from calib_harness.errors import UserError
-from calib_harness.harness.backends import score_tokens
+from calib_harness.harness.backends import confirm, score_tokens
 from calib_harness.harness.huggingface.encoding import Encoded, encode_requests
 from calib_harness.harness.huggingface.shared import autocast, calls_as_usual, score_shared
 from calib_harness.harness.responses import TokenLogprobs
@@ -41,6 +41,11 @@ def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[in
         questions=[(request.task_name, request.doc_id) for request in requests],
         plain=partial(score_plain, lm),
     )
+
+
+@confirm.register(HFLM)
+def confirm_hf(lm: HFLM, requests: Sequence[Instance]) -> None:
+    """Ask nothing: logits are read here, and shared prefixes are checked against the plain path."""
 
 
 def keep_scorable(lm: HFLM, encoded: Sequence[Encoded]) -> list[Encoded]:
