@@ -18,7 +18,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from calib_harness.scoring.passes import Budget, Costs, Pass, make_plan
-from calib_harness.scoring.support import cache_layers, forward_arguments
+from calib_harness.scoring.support import cache_argument, cache_layers, forward_arguments
 from calib_harness.scoring.token_store import PassCache, TokenStore
 from calib_harness.scoring.tree import Request, Target
 
@@ -215,6 +215,7 @@ class _Runner:
 
     def __post_init__(self) -> None:
         self._arguments = forward_arguments(self.model)
+        self._cache_argument = cache_argument(self.model) or ""
         self._n_layers = len(cache_layers(self.model))
         self._head: nn.Module | None = self.model.get_output_embeddings()
 
@@ -230,7 +231,7 @@ class _Runner:
         arguments: dict[str, Any] = {"use_cache": False}
         cache = PassCache(batch, self.store, self._n_layers)
         if cache.prefix_length or batch.is_kept:
-            arguments = {"use_cache": True, "past_key_values": cache}
+            arguments = {"use_cache": True, self._cache_argument: cache}
         if cache.prefix_length:  # else the default is right: causal, and padding comes last
             arguments["attention_mask"] = cache.attention_mask.to(self.device)
             if "position_ids" in self._arguments:

@@ -12,6 +12,9 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 # row may be read by another. Others (recurrent states, indexers) may not, or are not known to.
 _SPREADABLE = (DynamicLayer, DynamicSlidingWindowLayer)
 
+# What transformers calls the cache, newest first. The older name is deprecated from 5.24 on.
+_CACHE_NAMES = ("cache", "past_key_values")
+
 # Rotary embeddings that change for all tokens once a row is longer than the original maximum.
 _LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
 
@@ -33,8 +36,10 @@ def reason_against(model: PreTrainedModel, *, longest: int) -> str | None:
         return "it is an encoder-decoder"
     if _is_prompt_tuned(model):
         return "its adapter puts virtual tokens in front of every row"
-    if not {"past_key_values", "attention_mask"} <= forward_arguments(model):
-        return "its forward takes no past_key_values or no attention_mask"
+    if cache_argument(model) is None:
+        return f"its forward takes no cache by any name known here ({', '.join(_CACHE_NAMES)})"
+    if "attention_mask" not in forward_arguments(model):
+        return "its forward takes no attention_mask"
     unknown = sorted(
         {type(layer).__name__ for layer in cache_layers(model) if type(layer) not in _SPREADABLE}
     )
@@ -47,6 +52,15 @@ def forward_arguments(model: PreTrainedModel) -> frozenset[str]:
     """Names of the arguments that the model's `forward` takes, looking through adapters."""
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     return frozenset(inspect.signature(base.forward).parameters)
+
+
+def cache_argument(model: PreTrainedModel) -> str | None:
+    """Name under which the model's `forward` takes its cache; None if it takes none.
+
+    Nothing else in the package spells it.
+    """
+    arguments = forward_arguments(model)
+    return next((name for name in _CACHE_NAMES if name in arguments), None)
 
 
 def cache_layers(model: PreTrainedModel) -> list[Any]:

@@ -11,6 +11,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 import calib_harness
+from calib_harness.scoring.support import cache_argument
 from tests.harness.test_backends import PAIRS, score
 
 
@@ -63,7 +64,7 @@ def test_a_model_that_sharing_would_get_wrong_is_scored_plainly_with_a_warning(
     @functools.wraps(forward)
     def wrong_with_a_cache(*args, **kwargs):
         output = forward(*args, **kwargs)
-        if kwargs.get("past_key_values") is not None:
+        if kwargs.get(cache_argument(lm.model)) is not None:
             output.logits = output.logits * 1.1
         return output
 
