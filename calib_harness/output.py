@@ -1,8 +1,9 @@
-"""Where a page or a figure is to be written: checked before all the work."""
+"""Files that are written: where they may stand, and that they are there whole or not at all."""
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,3 +34,18 @@ def make_ready(output: Path, suffixes: Sequence[str]) -> Path:
     if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise UserError(f"--output {output} cannot be written (Permission denied).")
     return output
+
+
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write a file so that it is there whole or not at all; if `durable` also after a power cut."""
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with part.open("w", encoding="utf-8") as stream:
+            stream.write(text)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        os.replace(part, path)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

@@ -1,8 +1,10 @@
-"""Text of others, made safe to show."""
+"""Text of others, made safe to show, and what they may have meant."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 # Control characters but for tab and line feed; what turns the direction of writing; separators
@@ -21,3 +23,22 @@ def visible(text: str) -> str:
     'a\\rb red \\u202e'
     """
     return _UNSEEN.sub(lambda found: ascii(found[0])[1:-1], _COLOUR.sub("", text))
+
+
+def nearest(name: str, known: Iterable[str], *, n: int = 1, cutoff: float = 0.6) -> list[str]:
+    """Return the known names that are most like `name`, at most `n`, the likest first.
+
+    >>> nearest("tasl", ["tasks", "models"])
+    ['tasks']
+    """
+    return difflib.get_close_matches(name, list(known), n=n, cutoff=cutoff)
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Return a hint that names the known name most like `name`, or an empty string.
+
+    >>> did_you_mean("tasl", ["tasks", "models"])
+    "did you mean 'tasks'?"
+    """
+    near = nearest(name, known, cutoff=cutoff)
+    return f"did you mean {near[0]!r}?" if near else ""

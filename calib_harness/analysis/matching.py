@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -10,6 +9,7 @@ from typing import TypeAlias
 
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
+from calib_harness.text import nearest
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ class Models:
 
     def unknown(self, name: str) -> str:
         """Sentence saying that there is no such model, and which there are."""
-        close = difflib.get_close_matches(name, self.labels, n=3, cutoff=0.4)
+        close = nearest(name, self.labels, n=3, cutoff=0.4)
         offer = f"closest: {', '.join(close)}" if close else f"there are {_some(self.labels)}"
         return f"no log of model {name!r} ({offer})"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -11,6 +10,7 @@ import typer
 
 from calib_harness.errors import UserError
 from calib_harness.paths import task_path
+from calib_harness.text import nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -130,7 +130,7 @@ def _unknown_tasks(message: str, arguments: Namespace) -> str:
 
 
 def _hint(names: list[str], known: list[str]) -> str:
-    near = {match for name in names for match in difflib.get_close_matches(name, known, n=2)}
+    near = {match for name in names for match in nearest(name, known, n=2)}
     return f"did you mean {' or '.join(sorted(near))}? " if near else ""
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ from calib_harness.core.metrics import METRICS
 from calib_harness.core.options import DEFAULTS, check_options
 from calib_harness.errors import UserError
 from calib_harness.harness.filters import FILTERS
+from calib_harness.text import did_you_mean
 
 CLOZE_FILTERS = ("continuation-sum", "continuation-min")
 CHOICE_FILTERS = ("choice",)
@@ -46,9 +46,9 @@ def read_options(task: str, metadata: Any) -> dict[str, Any]:
     if not isinstance(metadata, Mapping):
         return {}
     for key in metadata:
-        near = difflib.get_close_matches(str(key), _METADATA_KEYS, n=1, cutoff=0.8)
-        if near and key not in _METADATA_KEYS:
-            raise UserError(f"{task}: metadata holds {key!r}; did you mean {near[0]!r}?")
+        hint = did_you_mean(str(key), _METADATA_KEYS, cutoff=0.8)
+        if hint and key not in _METADATA_KEYS:
+            raise UserError(f"{task}: metadata holds {key!r}; {hint}")
     options = {key: metadata[key] for key in SHARED_OPTIONS if key in metadata}
     _check_values(f"{task}: metadata", options)
     return options
@@ -130,6 +130,8 @@ def check_name(task: str, what: str, name: Any, known: Iterable[str]) -> None:
     valid = sorted(known)
     if name in valid:
         return
-    near = difflib.get_close_matches(str(name), valid, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UserError(f"{task}: unknown {what} {name!r}; {hint}known: {', '.join(valid) or 'none'}")
+    hint = did_you_mean(str(name), valid)
+    raise UserError(
+        f"{task}: unknown {what} {name!r}; {hint}{' ' if hint else ''}"
+        f"known: {', '.join(valid) or 'none'}"
+    )

@@ -24,7 +24,6 @@ from calib_harness.sweep.showing.state import (
     counts,
     mixed_versions,
     run_states,
-    work_folder,
 )
 from calib_harness.sweep.storing.shelf import open_store
 from calib_harness.text import visible
@@ -77,20 +76,19 @@ def run_sweep(
     if dry_run:
         print_states(plan, states, console)
         return 0
-    work = work_folder(plan)
-    _refuse_unwritable(str(work), plan.output)
+    _refuse_unwritable(str(plan.work), plan.output)
     _refuse_missing_variables(plan)
-    jobs = [_job(plan, state, work, launcher) for state in states if state.status != "finished"]
+    jobs = [_job(plan, state, launcher) for state in states if state.status != "finished"]
     for note in plan.notes:
         say(console, f"note: {note}")
-    settings = plan.spec.execution
+    settings = plan.execution
     retries = Retries(settings.retries, settings.backoff, settings.max_backoff)
     say(console, f"{_number(len(states), 'run')}: {counts(states)}; output in {plan.output}")
     display = Display(console, total=len(plan.runs), finished=len(plan.runs) - len(jobs))
     summary = Summary()
     if jobs:
         name = executor or settings.executor
-        with contextlib.closing(_executor(plan, name, workers, address, retries, jobs)) as chosen:
+        with contextlib.closing(_executor(plan, name, workers, address, jobs)) as chosen:
             summary = drive(jobs, chosen, retries, display)
         _print_summary(summary, console)
     if summary.interrupted:
@@ -146,15 +144,15 @@ def _console() -> Console:
     return console if console.is_terminal else Console(width=10_000)
 
 
-def _job(plan: Plan, state: RunState, work: Path, launcher: Sequence[str]) -> Job:
+def _job(plan: Plan, state: RunState, launcher: Sequence[str]) -> Job:
     return Job(
         run=state.run,
         output=plan.output,
-        work=str(work),
+        work=str(plan.work),
         launcher=tuple(launcher),
         working_dir=str(plan.working_dir),
-        variables=plan.spec.environment.set,
-        needed=tuple(plan.spec.environment.passed),
+        variables=plan.environment.set,
+        needed=tuple(plan.environment.passed),
     )
 
 
@@ -184,7 +182,7 @@ def _refuse_unwritable(*places: str) -> None:
 
 
 def _refuse_missing_variables(plan: Plan) -> None:
-    missing = [name for name in plan.spec.environment.passed if name not in os.environ]
+    missing = [name for name in plan.environment.passed if name not in os.environ]
     if missing:
         raise UserError(
             f"{plan.path}: environment.pass: expected {', '.join(missing)} to be set in the "
@@ -197,10 +195,9 @@ def _executor(
     name: str,
     workers: int | None,
     address: str | None,
-    retries: Retries,
     jobs: list[Job],
 ) -> Executor:
-    settings = plan.spec.execution
+    settings = plan.execution
     workers = workers or settings.workers
     chosen: Executor
     if name == "local":
@@ -218,7 +215,7 @@ def _executor(
                 f"--workers: expected no number of workers beside an address, since the cluster "
                 f"at {address!r} decides how many runs go on at once, got {workers}"
             )
-        chosen = RayExecutor(address, workers, retries, work_folder(plan))
+        chosen = RayExecutor(address, workers, settings.retries, plan.work)
     try:
         chosen.check(jobs)
     except BaseException:

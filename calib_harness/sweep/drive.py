@@ -138,7 +138,7 @@ class _Loop:
                 del self._ready[name]
                 self._running.add(name)
                 self._executor.submit(job)
-                self._display.started(job, queued=self._executor.manages)
+                self._display.started(job, queued=self._executor.queues)
 
     def _pause(self) -> float:
         """Return how long to wait for the executor before looking at the queue again."""
@@ -156,7 +156,7 @@ class _Loop:
         if outcome.status == "failed":
             self._failures[name] += 1
             delay = self._retries.delay(self._failures[name]) if outcome.transient else None
-            if delay is not None and not self._executor.manages and not self.summary.interrupted:
+            if delay is not None and not self.summary.interrupted:
                 self._display.retrying(outcome, delay)
                 self._ready[name] = time.monotonic() + delay
                 return

@@ -13,7 +13,6 @@ import psutil
 import pytest
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.drive import Retries
 from calib_harness.sweep.planning.plan import make_plan
 from calib_harness.sweep.running.execute import Job
 
@@ -133,8 +132,7 @@ def test_run_from_a_node_that_does_not_see_the_output_travels_home(
 ):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("node")))
     job = job_of(sweep, 0)
-    retries = Retries(limit=0, backoff=0.1, longest=1.0)
-    delivery = carry_out(job, "/no/such/marker", time.time(), retries)
+    delivery = carry_out(job, "/no/such/marker", time.time())
     assert isinstance(delivery, Delivery)
     assert delivery.archive is not None
     assert not (sweep.output / "runs").exists()

@@ -19,11 +19,11 @@ from calib_harness.sweep.running.execute import Job, Outcome
 class Executor(Protocol):
     """Carries out jobs by calling :func:`~calib_harness.sweep.running.execute.execute` somewhere.
 
-    `manages` tells whether it queues jobs and retries transient failures by itself; if not, the
-    sweep does.
+    `queues` tells whether it takes more jobs than it carries out at once. Transient failures are
+    tried again by the sweep, whatever the executor.
     """
 
-    manages: bool
+    queues: bool
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise UserError for a job that can never be carried out; called once, at the start."""

@@ -40,7 +40,7 @@ class LocalExecutor:
         Names of the GPUs to use; by default all that are visible.
     """
 
-    manages = False
+    queues = False
 
     def __init__(self, workers: int | None = None, gpus: list[str] | None = None) -> None:
         self._free = visible_gpus() if gpus is None else list(gpus)

@@ -1,4 +1,6 @@
-"""Carry out jobs as tasks of a Ray cluster: Ray queues, places and retries them.
+"""Carry out jobs as tasks of a Ray cluster: Ray queues and places them.
+
+Ray itself starts a job again only for what nobody else can see: a worker or node that died.
 
 Every node needs calib-harness installed, and the models, task folders and secrets that the spec
 names. Where a node sees the output folder it works in it; where it does not, the finished run
@@ -21,25 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.drive import Retries
 from calib_harness.sweep.running.attempts import read_attempts
 from calib_harness.sweep.running.execute import Job, Outcome, execute
 from calib_harness.sweep.running.failures import explain_os_error
-from calib_harness.sweep.showing.state import scratch_folder
+from calib_harness.sweep.storing.layout import RUNS, scratch_folder
 from calib_harness.sweep.storing.shelf import open_store
 
 logger = logging.getLogger(__name__)
-
-
-class TransientError(Exception):
-    """A failure that Ray should try again; holds the outcome."""
-
-    def __init__(self, outcome: Outcome) -> None:
-        super().__init__(outcome)
-        self.outcome = outcome
-
-    def __str__(self) -> str:
-        return self.outcome.reason
 
 
 @dataclass(frozen=True)
@@ -59,8 +49,8 @@ class RayExecutor:
         The cluster; by default one is started on this machine for as long as the sweep lasts.
     workers : int, optional
         CPU cores of a cluster started here; by default all.
-    retries : Retries
-        How often Ray tries a job again after a transient failure or the death of its worker.
+    restarts : int
+        How often Ray starts a job again after the death of its worker or node.
     work : Path
         The sweep's folder for unfinished runs, by which a node tells whether it sees it.
 
@@ -70,11 +60,9 @@ class RayExecutor:
         If Ray is not installed or the cluster does not answer.
     """
 
-    manages = True
+    queues = True
 
-    def __init__(
-        self, address: str | None, workers: int | None, retries: Retries, work: Path
-    ) -> None:
+    def __init__(self, address: str | None, workers: int | None, restarts: int, work: Path) -> None:
         try:
             import ray
         except ImportError:
@@ -93,12 +81,11 @@ class RayExecutor:
             raise UserError(f"--address: no Ray cluster at {address!r}: {error}") from None
         self._ray = ray
         self._own = address is None
-        self._retries = retries
-        self._pending: dict[Any, Job] = {}
+        self._restarts = restarts
+        self._pending: dict[Any, tuple[Job, float]] = {}
         self._stopping = False
         self._marker = work / f".sweep-{uuid.uuid4().hex}"
         self._marker.touch()
-        self._since = time.time()
 
     def check(self, jobs: Sequence[Job]) -> None:
         """Raise UserError (own cluster) or warn for a job that no node can carry out."""
@@ -138,12 +125,10 @@ class RayExecutor:
     def submit(self, job: Job) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
         task = self._ray.remote(carry_out).options(
-            name=job.run.name,
-            max_retries=self._retries.limit,
-            retry_exceptions=[TransientError],
-            **self._options(job),
+            name=job.run.name, max_retries=self._restarts, **self._options(job)
         )
-        self._pending[task.remote(job, str(self._marker), self._since, self._retries)] = job
+        since = time.time()
+        self._pending[task.remote(job, str(self._marker), since)] = (job, since)
 
     def wait(self, seconds: float) -> list[Outcome]:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
@@ -154,20 +139,18 @@ class RayExecutor:
         return [self._collect(reference) for reference in done]
 
     def _collect(self, reference: Any) -> Outcome:
-        job = self._pending.pop(reference)
+        job, since = self._pending.pop(reference)
         errors = self._ray.exceptions
         try:
             delivery: Delivery = self._ray.get(reference)
         except errors.TaskCancelledError:
-            return self._stopped(job)
+            return _stopped(job, since)
         except errors.RayTaskError as error:
-            if isinstance(error.cause, TransientError):
-                return error.cause.outcome
             tail = tuple(str(error).splitlines()[-20:])
             return Outcome(job.run.name, "failed", "the sweep itself failed", tail=tail)
         except errors.RayError as error:
             if self._stopping:
-                return self._stopped(job)
+                return _stopped(job, since)
             # The worker or its node died more often than it may.
             reason = f"Ray gave it up: {type(error).__name__}"
             tail = tuple(str(error).splitlines()[:20])
@@ -179,10 +162,6 @@ class RayExecutor:
                 failure = explain_os_error(error)
                 return Outcome(job.run.name, "failed", failure.reason)
         return delivery.outcome
-
-    def _stopped(self, job: Job) -> Outcome:
-        stopped = Outcome(job.run.name, "stopped")
-        return _with_earlier_attempts(stopped, _attempts(job, self._since))
 
     def stop(self, *, at_once: bool = False) -> None:
         """See :class:`~calib_harness.sweep.executors.Executor`."""
@@ -196,8 +175,8 @@ class RayExecutor:
         self._ray.shutdown()
 
 
-def carry_out(job: Job, marker: str, since: float, retries: Retries) -> Delivery:
-    """Carry out a job on a node; raise TransientError where Ray should try again.
+def carry_out(job: Job, marker: str, since: float) -> Delivery:
+    """Carry out a job on a node.
 
     Parameters
     ----------
@@ -205,30 +184,27 @@ def carry_out(job: Job, marker: str, since: float, retries: Retries) -> Delivery
     marker : str
         A file that exists if this node sees the sweep's folders.
     since : float
-        When the sweep began; earlier attempts' failures do not count.
-    retries : Retries
-        How long to wait after a failure.
+        When the job was submitted: attempts after that, whose worker died, count as part of this.
     """
     at_home = "://" in job.output or Path(marker).exists()
     if not at_home:
         away = job.work if job.work != job.output else str(scratch_folder(job.output))
         job = dataclasses.replace(job, output=away, work=away)
-    failures = [a for a in _attempts(job, since) if a.get("status") == "failed"]
-    if failures:
-        time.sleep(retries.delay(min(len(failures), max(1, retries.limit))) or 0)
     outcome = _with_earlier_attempts(execute(job), _attempts(job, since))
-    if outcome.status == "failed" and outcome.transient:
-        raise TransientError(outcome)
     if outcome.status == "finished" and not at_home:
         return Delivery(outcome, pack(job))
     return Delivery(outcome)
 
 
+def _stopped(job: Job, since: float) -> Outcome:
+    return _with_earlier_attempts(Outcome(job.run.name, "stopped"), _attempts(job, since))
+
+
 def _attempts(job: Job, since: float) -> list[dict[str, Any]]:
-    """Return a run's attempts in this sweep, wherever it stands by now."""
+    """Return a run's attempts since it was submitted, wherever it stands by now."""
     records = read_attempts(job.folder)
     if not records and "://" not in job.output:
-        records = read_attempts(Path(job.output) / "runs" / job.run.name)
+        records = read_attempts(Path(job.output) / RUNS / job.run.name)
     return [record for record in records if record.get("began", 0) >= since]
 
 

@@ -32,9 +32,18 @@ import calib_harness
 from calib_harness.errors import UserError
 from calib_harness.sweep.planning.fingerprint import fingerprint_files, fingerprint_tasks
 from calib_harness.sweep.planning.reading import load_spec
-from calib_harness.sweep.planning.schema import ModelEntry, Resources, Settings, Spec, Steps
+from calib_harness.sweep.planning.schema import (
+    Environment,
+    Execution,
+    ModelEntry,
+    Resources,
+    Settings,
+    Spec,
+    Steps,
+)
 from calib_harness.sweep.planning.secrets import secret_place
 from calib_harness.sweep.planning.tasknames import check_tasks
+from calib_harness.sweep.storing.layout import scratch_folder
 
 _DEFAULT_SEED = (0, 1234, 1234, 1234)
 # Backends of lm-eval that take a name under `model`; all others take `pretrained`.
@@ -68,14 +77,20 @@ class Run:
 
 @dataclass(frozen=True)
 class Plan:
-    """A spec with its runs, in the order in which they are started."""
+    """A spec's runs, in the order in which they are started, and how they are carried out.
+
+    `work` is the local folder for unfinished runs and locks: the output folder, unless the spec
+    names a scratch folder; where the output is a URL, a folder of its own in the user's cache.
+    """
 
     path: Path
-    spec: Spec
     output: str
+    work: Path
     include_path: Path | None
     working_dir: Path
     runs: tuple[Run, ...]
+    execution: Execution
+    environment: Environment
     notes: tuple[str, ...]
 
 
@@ -115,15 +130,17 @@ def make_plan(path: str | Path, *, output: str | None = None) -> Plan:
         ) from None
     _refuse_duplicates(runs, path)
     notes = [note for run in runs for note in _notes(run, base, working_dir)]
+    where = (output, Path.cwd()) if output else (spec.output, base)
+    resolved = _resolved_output(*where)
     return Plan(
         path=path,
-        spec=spec,
-        output=_resolved_output(output, Path.cwd())
-        if output
-        else _resolved_output(spec.output, base),
+        output=resolved,
+        work=_work_folder(spec.execution.scratch, resolved),
         include_path=include_path,
         working_dir=working_dir,
         runs=runs,
+        execution=spec.execution,
+        environment=spec.environment,
         notes=tuple(dict.fromkeys(notes)),
     )
 
@@ -166,6 +183,12 @@ def _folder(value: str | None, base: Path, what: str) -> Path | None:
     if not folder.is_dir():
         raise UserError(f"{what}: expected a folder that exists, got {str(folder)!r}")
     return folder
+
+
+def _work_folder(scratch: str | None, output: str) -> Path:
+    if scratch:
+        return Path(scratch).expanduser().absolute()
+    return scratch_folder(output) if "://" in output else Path(output)
 
 
 def _resolved_output(value: str, base: Path) -> str:

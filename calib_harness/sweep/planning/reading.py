@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from pydantic.fields import FieldInfo
 from calib_harness.errors import UserError
 from calib_harness.sweep.planning.schema import Section, Spec
 from calib_harness.sweep.planning.secrets import secret_place
+from calib_harness.text import did_you_mean
 
 if TYPE_CHECKING:
     from yaml import SafeLoader
@@ -94,16 +94,6 @@ def load_spec(path: str | Path) -> Spec:
         raise UserError("\n".join(f"{path}: {line}" for line in _sentences(error, data))) from None
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return a hint that names the valid name closest to `name`, or an empty string.
-
-    >>> nearest("tasl", ["tasks", "models"])
-    "did you mean 'tasks'?"
-    """
-    match = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"did you mean {match[0]!r}?" if match else ""
-
-
 def _not_json(value: object, at: str = "") -> str | None:
     """Return a sentence about the first key or value that lm-eval's arguments cannot hold, or None.
 
@@ -181,7 +171,10 @@ class _Mistake:
         kind, at = self._item["type"], f"{self.location}: " if self.location else ""
         if kind == "extra_forbidden":
             known = _keys(self._section)
-            hint = nearest(self._field, known) or f"expected one of {', '.join(known)}"
+            hint = (
+                did_you_mean(self._field, known, cutoff=0.5)
+                or f"expected one of {', '.join(known)}"
+            )
             return f"{at}unknown key; {hint}"
         expected = _description(self._section, self._field)
         if self.location.endswith("]") and expected.startswith("a list of "):
@@ -191,7 +184,7 @@ class _Mistake:
         whole = _section_of(self._section, self._field) or not self._field
         if kind == "value_error" and isinstance(self._value, dict) and whole:
             return f"{at}{self._item['ctx']['error']}"
-        hint = nearest(str(self._value), _literals(self._section, self._field))
+        hint = did_you_mean(str(self._value), _literals(self._section, self._field), cutoff=0.5)
         return f"{at}expected {expected}, got {show(self._value)}" + (f"; {hint}" if hint else "")
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from calib_harness.errors import UserError
 from calib_harness.paths import task_path
-from calib_harness.sweep.planning.reading import nearest
+from calib_harness.text import did_you_mean
 
 _DECLARATION = re.compile(
     r"""^["']?(task|group|tag)["']?:[ \t]*(.*?)[ \t]*(?:\#.*)?$((?:\n[ \t]*-[ \t]+.*)*)""",
@@ -108,7 +108,9 @@ def check_tasks(wanted: Iterable[tuple[str, str]], include_path: Path | None, sp
             if not Path(name).is_file():
                 mistakes.append(f"{spec}: {location}: expected a task's YAML file, got {name!r}")
         elif name not in known and not fnmatch.filter(known, name):
-            hint = nearest(name, known) or "list the tasks with 'calib-harness tasks'"
+            hint = (
+                did_you_mean(name, known, cutoff=0.5) or "list the tasks with 'calib-harness tasks'"
+            )
             mistakes.append(
                 f"{spec}: {location}: expected the name of a task, group or tag, "
                 f"got {name!r}; {hint}"

@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-HISTORY = "attempts.jsonl"
-# lm-eval appends the rank of its process; a run is one process.
-CACHE = "cache_rank0.db"
+from calib_harness.sweep.storing.layout import CACHE, HISTORY
 
 
 def append_attempt(folder: Path, record: dict[str, Any]) -> None:

@@ -1,15 +1,7 @@
 """Carry out one run: the one function that an executor calls, on whatever machine.
 
-A run's folder while it is being worked on (`unfinished/NAME`) holds
-
-- `run.json`: the resolved settings, the command, when it began;
-- `command.txt`: the command as a person would type it;
-- `versions.json`: versions of Python and of the libraries that matter;
-- `output.log`: what the process printed, without secrets;
-- `results/`: what lm-eval wrote; `cache_rank0.db`: every request scored so far;
-- `attempts.jsonl`: how earlier attempts ended; `progress.json`: the latest news.
-
-Once the results are complete it gets a manifest and is moved into `runs/`.
+A run's folder while it is being worked on holds what `storing.layout` names. Once the results are
+complete it gets a manifest and is moved in among the finished ones.
 """
 
 from __future__ import annotations
@@ -26,17 +18,28 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calib_harness.output import write_whole
 from calib_harness.sweep.planning.plan import Run
 from calib_harness.sweep.planning.secrets import Redactor
-from calib_harness.sweep.planning.versions import versions
 from calib_harness.sweep.running.attempts import append_attempt, cached_requests, mend_cache
 from calib_harness.sweep.running.completeness import check_results
 from calib_harness.sweep.running.failures import Failure, explain_end, explain_log, explain_os_error
 from calib_harness.sweep.running.lock import HeldError, RunLock
 from calib_harness.sweep.running.process import Ended, OutputLog, Stop, run_process
-from calib_harness.sweep.running.progress import FILE as PROGRESS
 from calib_harness.sweep.running.progress import ProgressReader, write_progress
-from calib_harness.sweep.storing.shelf import open_store, write_manifest, write_whole
+from calib_harness.sweep.running.versions import versions
+from calib_harness.sweep.storing.layout import (
+    CACHE_ARGUMENT,
+    COMMAND,
+    FACTS,
+    OUTPUT,
+    PROGRESS,
+    RESULTS,
+    VERSIONS,
+    lock_file,
+    unfinished,
+)
+from calib_harness.sweep.storing.shelf import open_store, write_manifest
 
 _NEWS_EVERY = 1.0
 _RENEW_EVERY = 10.0
@@ -75,12 +78,12 @@ class Job:
     @property
     def folder(self) -> Path:
         """The run's folder while it is unfinished."""
-        return Path(self.work) / "unfinished" / self.run.name
+        return unfinished(self.work, self.run.name)
 
     @property
     def lock(self) -> Path:
         """The run's lock file."""
-        return Path(self.work) / "locks" / f"{self.run.name}.lock"
+        return lock_file(self.work, self.run.name)
 
 
 @dataclass(frozen=True)
@@ -177,7 +180,7 @@ class _Attempt:
         job = self._job
         job.folder.mkdir(parents=True, exist_ok=True)
         # What an interrupted attempt has begun to write; everything in it is in the cache, too.
-        shutil.rmtree(job.folder / "results", ignore_errors=True)
+        shutil.rmtree(job.folder / RESULTS, ignore_errors=True)
         (job.folder / PROGRESS).unlink(missing_ok=True)
         argv = self._argv()
         facts = {
@@ -191,26 +194,24 @@ class _Attempt:
             "host": socket.gethostname(),
             "began": self._began,
         }
-        write_whole(job.folder / "run.json", json.dumps(facts, indent=1, ensure_ascii=False))
-        write_whole(job.folder / "command.txt", shlex.join(argv) + "\n")
-        write_whole(job.folder / "versions.json", json.dumps(versions(), indent=1))
+        write_whole(job.folder / FACTS, json.dumps(facts, indent=1, ensure_ascii=False))
+        write_whole(job.folder / COMMAND, shlex.join(argv) + "\n")
+        write_whole(job.folder / VERSIONS, json.dumps(versions(), indent=1))
 
     def _argv(self) -> list[str]:
         job = self._job
         return [
             *job.launcher,
             *job.run.arguments,
-            f"--output_path={job.folder / 'results'}",
-            f"--use_cache={job.folder / 'cache'}",
+            f"--output_path={job.folder / RESULTS}",
+            f"--use_cache={job.folder / CACHE_ARGUMENT}",
             "--log_samples",
         ]
 
     def _run(self) -> Ended:
         job = self._job
         environment = self._environment
-        log = OutputLog(
-            job.folder / "output.log", Redactor(environment, job.needed), self._reader.feed
-        )
+        log = OutputLog(job.folder / OUTPUT, Redactor(environment, job.needed), self._reader.feed)
         if job.run.trust_remote_code:
             log.feed(b"trust_remote_code is on: this run may execute code from the model's repo\n")
         if self._mended is not None:
@@ -247,7 +248,7 @@ class _Attempt:
         folder = self._job.folder
         offline = self._environment.get("HF_HUB_OFFLINE", "0").upper() in ("1", "ON", "YES", "TRUE")
         failure = explain_end(ended, self._job.run.time_limit, offline=offline)
-        if failure is None and (problem := check_results(folder / "results")):
+        if failure is None and (problem := check_results(folder / RESULTS)):
             failure = explain_log(ended.tail) or Failure(problem, transient=False)
         if failure and self._log.complaint:
             return Failure(f"{failure.reason}; {self._log.complaint}", failure.transient)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+
+from calib_harness.output import write_whole
+from calib_harness.sweep.storing.layout import PROGRESS
 
 # tqdm: "Running loglikelihood requests:  25%|██▌  | 30/120 [00:00<00:00, 156.88it/s]"
 _BAR = re.compile(
@@ -15,8 +17,6 @@ _BAR = re.compile(
 )
 _MODEL = re.compile(r"Initializing \S+ model")
 _CONTEXTS = re.compile(r"Building contexts for (\S+) on rank")
-
-FILE = "progress.json"
 
 # A rate from fewer seconds than this tells nothing.
 _TELLING = 0.5
@@ -101,15 +101,13 @@ class ProgressReader:
 
 def write_progress(progress: Progress, folder: Path) -> None:
     """Write a run's progress into its folder, whole or not at all."""
-    part = folder / f".{FILE}"
-    part.write_text(json.dumps(asdict(progress)))
-    os.replace(part, folder / FILE)
+    write_whole(folder / PROGRESS, json.dumps(asdict(progress)), durable=False)
 
 
 def read_progress(folder: Path) -> Progress | None:
     """Return the progress last written into a run's folder, or None."""
     try:
-        data = json.loads((folder / FILE).read_text())
+        data = json.loads((folder / PROGRESS).read_text())
         return Progress(**{field.name: data[field.name] for field in fields(Progress)})
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -15,6 +15,7 @@ from calib_harness.sweep.running.attempts import cached_requests, read_attempts
 from calib_harness.sweep.running.lock import is_held
 from calib_harness.sweep.running.progress import read_progress
 from calib_harness.sweep.showing.live import describe
+from calib_harness.sweep.storing.layout import VERSIONS, lock_file, unfinished
 from calib_harness.sweep.storing.shelf import open_store
 
 
@@ -30,28 +31,10 @@ class RunState:
     detail: str = ""
 
 
-def work_folder(plan: Plan) -> Path:
-    """Return the local folder for unfinished runs and locks.
-
-    It is the output folder, unless the spec names a scratch folder; where the output is a URL it
-    is a folder of its own in the user's cache.
-    """
-    if plan.spec.execution.scratch:
-        return Path(plan.spec.execution.scratch).expanduser().absolute()
-    return scratch_folder(plan.output) if "://" in plan.output else Path(plan.output)
-
-
-def scratch_folder(output: str) -> Path:
-    """Return the folder in the user's cache for runs of a sweep whose output is not at hand."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
-    name = output.replace("://", "-").strip("/").replace("/", "-")
-    return cache / "calib-harness" / "sweeps" / name
-
-
 def run_states(plan: Plan) -> list[RunState]:
     """Return the state of every run of a plan, in the plan's order."""
-    store, work = open_store(plan.output), work_folder(plan)
-    started = _names(work / "unfinished")
+    store, work = open_store(plan.output), plan.work
+    started = _names(unfinished(work))
     states = []
     for run in plan.runs:
         damage = store.damage(run.name)
@@ -74,8 +57,8 @@ def _names(folder: Path) -> set[str]:
 
 
 def _unfinished(run: Run, work: Path) -> RunState:
-    folder = work / "unfinished" / run.name
-    if is_held(work / "locks" / f"{run.name}.lock"):
+    folder = unfinished(work, run.name)
+    if is_held(lock_file(work, run.name)):
         progress = read_progress(folder)
         return RunState(run, "running", describe(progress) if progress else "starting")
     cached = f"{cached_requests(folder):,} requests scored so far"
@@ -92,9 +75,7 @@ def mixed_versions(plan: Plan, states: Sequence[RunState]) -> dict[str, list[str
     for state in states:
         if state.status == "finished":
             with contextlib.suppress(OSError, ValueError, AttributeError):
-                for package, version in json.loads(
-                    store.read(state.run.name, "versions.json")
-                ).items():
+                for package, version in json.loads(store.read(state.run.name, VERSIONS)).items():
                     seen[package].add(str(version))
     return {package: sorted(found) for package, found in sorted(seen.items()) if len(found) > 1}
 

@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib_harness.errors import UserError
+from calib_harness.output import write_whole
 from calib_harness.sweep.planning.plan import Plan, Run
 from calib_harness.sweep.showing.state import RunState
-from calib_harness.sweep.storing.shelf import open_store, remote_errors, write_whole
+from calib_harness.sweep.storing.layout import RESULTS, RUNS, TABLES
+from calib_harness.sweep.storing.shelf import open_store, remote_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +67,7 @@ def _logs(plan: Plan, runs: Sequence[Run]) -> Iterator[tuple[Run, list[Predictio
     location = open_store(plan.output).location
     for run in runs:
         try:
-            yield run, load_predictions(f"{location}/{run.name}/results")
+            yield run, load_predictions(f"{location}/{run.name}/{RESULTS}")
         except UserError as error:
             logger.warning("%s is in no table: %s", run.name, error)
 
@@ -79,7 +81,7 @@ def _metrics(logs: Mapping[Run, list[Predictions]]) -> pd.DataFrame:
     for run, predictions in logs.items():
         frame = wide_frame(metrics_frame(predictions))
         # From the output folder on, so that tables do not tell where it lies.
-        at = f"runs/{run.name}/"
+        at = f"{RUNS}/{run.name}/"
         frame["source"] = [at + source.partition(at)[2] for source in frame["source"]]
         labels = (("run", run.name), ("family", run.family), ("stage", run.stage))
         for place, (column, value) in enumerate((*labels, ("step", run.step))):
@@ -169,7 +171,7 @@ def _families(logs: Mapping[Run, list[Predictions]]) -> dict[str, dict[str, Run]
 
 
 def _write(output: str, name: str, frame: pd.DataFrame) -> str:
-    target = f"{output.rstrip('/')}/tables/{name}"
+    target = f"{output.rstrip('/')}/{TABLES}/{name}"
     text = frame.to_csv(index=False)
     if "://" in output:
         import fsspec

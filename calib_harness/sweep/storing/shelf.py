@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-MANIFEST = "manifest.json"
+from calib_harness.output import write_whole
+from calib_harness.sweep.storing.layout import MANIFEST, RUNS, unfinished
 
 
 class Store(Protocol):
@@ -45,7 +46,7 @@ class Store(Protocol):
 
 def open_store(output: str) -> Store:
     """Return the store of finished runs under a sweep's output folder or URL."""
-    return RemoteStore(output) if "://" in output else FolderStore(Path(output) / "runs")
+    return RemoteStore(output) if "://" in output else FolderStore(Path(output) / RUNS)
 
 
 def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
@@ -60,20 +61,6 @@ def write_manifest(folder: Path, facts: Mapping[str, Any]) -> None:
             size = path.stat().st_size
             files[path.relative_to(folder).as_posix()] = [size, digest.hexdigest()]
     write_whole(folder / MANIFEST, json.dumps({**facts, "files": files}, indent=1))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all, also after a power cut."""
-    part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    try:
-        with part.open("w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def _difference(manifest: bytes, sizes: Mapping[str, int]) -> str | None:
@@ -120,7 +107,7 @@ class FolderStore:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            arriving = self._root.parent / "unfinished" / f".arriving-{name}-{os.getpid()}"
+            arriving = unfinished(self._root.parent, f".arriving-{name}-{os.getpid()}")
             shutil.copytree(folder, arriving)
             os.rename(arriving, target)
             shutil.rmtree(folder)
@@ -163,8 +150,8 @@ class RemoteStore:
 
         with remote_errors(url):
             self._fs, root = fsspec.core.url_to_fs(url)
-        self._root = f"{root.rstrip('/')}/runs"
-        self.location = f"{url.rstrip('/')}/runs"
+        self._root = f"{root.rstrip('/')}/{RUNS}"
+        self.location = f"{url.rstrip('/')}/{RUNS}"
 
     def damage(self, name: str) -> str | None:
         """See :class:`Store`."""
