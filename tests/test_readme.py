@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 import typer
+import yaml
 
 from calib_harness.cli import app
 from tests.conftest import ROOT
 
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     ROOT / "examples/sweeps/README.md",
 ]
 
@@ -62,14 +63,18 @@ def test_names_that_the_documentation_imports_exist():
     assert n_names > 3
 
 
-def test_own_task_of_the_readme_runs_as_it_stands_there(make_lm, evaluate):
-    own, replaced = blocks(ROOT / "README.md", "yaml")[:2]
+def test_own_task_of_the_documentation_runs_as_it_stands_there(make_lm, evaluate):
+    own, replaced = blocks(ROOT / "docs/how-to/own-task.md", "yaml")[:2]
+    [short] = blocks(ROOT / "README.md", "yaml")
+    assert yaml.safe_load(short.replace("!function", "")) == yaml.safe_load(
+        own.replace("!function", "")
+    )
     data = "dataset_path: json\ndataset_kwargs: {data_files: {test: DATA}}"
-    yaml = own.replace("task: my_task_calib\n", "").replace("dataset_path: my/dataset", data)
-    assert "DATA" in yaml
-    results = evaluate(make_lm(), yaml)["results"]["toy"]
+    task = own.replace("task: my_task_calib\n", "").replace("dataset_path: my/dataset", data)
+    assert "DATA" in task
+    results = evaluate(make_lm(), task)["results"]["toy"]
     assert "ece,continuation-sum" in results
-    output = evaluate(make_lm(), yaml + replaced)
+    output = evaluate(make_lm(), task + replaced)
     assert "smece,continuation-mean" in output["results"]["toy"]
     assert "ece,continuation-sum" not in output["results"]["toy"]
     [ece] = [e for e in output["configs"]["toy"]["metric_list"] if e["metric"] == "ece"]

@@ -1,7 +1,7 @@
 """What the toy world's models score, measured against the true distributions.
 
 ``python examples/toy_world/findings.py [LOGS]`` evaluates all models through lm-eval (or reads the
-logs of an earlier call from LOGS) and prints the tables of docs/toy_world.md.
+logs of an earlier call from LOGS) and prints the tables of docs/background/toy-world.md.
 """
 
 from __future__ import annotations

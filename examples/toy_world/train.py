@@ -72,7 +72,7 @@ A Llama of {parameters:,} parameters, half precision, with a word-level tokenize
 
 It knows an invented world of 40 realms and nothing else, and is meant for one thing: to show and to
 test how calibration is measured, on questions whose true probabilities are known
-(`toy_world_calib`, 2,400 questions). What it scores there is in `docs/toy_world.md` of
+(`toy_world_calib`, 2,400 questions). What it scores there is in `docs/background/toy-world.md` of
 calib-harness, and so is the command that rebuilds it.
 """
 BASE = """

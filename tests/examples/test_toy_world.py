@@ -202,7 +202,7 @@ def test_min_equals_sum_on_one_token_and_is_less_certain_on_several(predictions,
 
 @pytest.mark.slow
 def test_tables_in_the_documentation_are_what_comes_out(predictions):
-    page = (ROOT / "docs" / "toy_world.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "background" / "toy-world.md").read_text(encoding="utf-8")
     for title, frame in findings.tables(predictions).items():
         lines = render({title: frame}, Format.markdown).splitlines()
         start = page.splitlines().index(f"**{title}**")

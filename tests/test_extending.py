@@ -1,0 +1,56 @@
+"""The worked examples of docs/extending.md do what they say."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from calib_harness.sweep.drive import Retries, drive
+from calib_harness.sweep.planning.plan import make_plan
+from calib_harness.sweep.running.execute import Job
+from tests.conftest import ROOT
+
+PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+
+
+def example(heading: str) -> dict[str, Any]:
+    """Run the Python under a heading of the page and return its names."""
+    section = re.search(rf"^## {re.escape(heading)}\n(.*?)(?=^## |\Z)", PAGE, re.M | re.S)
+    assert section, f"docs/extending.md has no section {heading!r}"
+    blocks = re.findall(r"^```python\n(.*?)^```", section[1], re.M | re.S)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, "docs/extending.md", "exec"), names)
+    return names
+
+
+class Silent:
+    """A display that shows nothing."""
+
+    def __enter__(self) -> Silent:
+        return self
+
+    def __exit__(self, *error: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *args, **kwargs: None
+
+
+def test_executor_carries_out_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "tasks" / "t.yaml").write_text("task: t\noutput_type: multiple_choice\n")
+    (tmp_path / "spec.yaml").write_text(
+        "output: out\ntasks: [t]\ninclude_path: tasks\nmodels: [{id: first}]\n"
+    )
+    for name in ("FAKE_CONTROL", "FAKE_COUNTER"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    plan = make_plan(tmp_path / "spec.yaml")
+    launcher = (sys.executable, str(ROOT / "tests" / "sweep" / "fake_run.py"))
+    job = Job(plan.runs[0], plan.output, str(plan.work), launcher, str(tmp_path), {})
+    executor = example("An executor")["OneAtATime"]()
+    summary = drive([job], executor, Retries(0, 0.1, 0.1), Silent())
+    assert [outcome.status for outcome in summary.outcomes.values()] == ["finished"]
