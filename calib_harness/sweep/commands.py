@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ from calib_harness.sweep.showing.state import (
     counts,
     mixed_versions,
     run_states,
+    time_left,
 )
 from calib_harness.sweep.storing.shelf import open_store
 from calib_harness.text import visible
@@ -94,6 +96,7 @@ def run_sweep(
     if summary.interrupted:
         return 130
     told = _write_tables(plan, console)
+    _print_next(plan, summary, console)
     return 1 if summary.named("failed") or not told else 0
 
 
@@ -103,7 +106,8 @@ def show_status(
     """Print where every run of a sweep stands; return 0 if all are finished, else 1."""
     plan = make_plan(spec, output=output)
     states = _states(plan)
-    print_states(plan, states, console or _console())
+    console = console or _console()
+    print_states(plan, states, console)
     return 0 if all(state.status == "finished" for state in states) else 1
 
 
@@ -135,7 +139,8 @@ def print_states(plan: Plan, states: Sequence[RunState], console: Console) -> No
             say(console, f"note: trust_remote_code is on for {run.model}: its code will run")
     for note in plan.notes:
         say(console, f"note: {note}")
-    say(console, f"{_number(len(states), 'run')}: {counts(states)}; output in {plan.output}")
+    number, left = _number(len(states), "run"), time_left(plan, states)
+    say(console, f"{number}: {counts(states)}; output in {plan.output}{left}")
 
 
 def _console() -> Console:
@@ -255,7 +260,7 @@ def _write_tables(plan: Plan, console: Console) -> bool:
         finished = sum(state.status == "finished" for state in states)
         if finished:
             say(console, f"making the tables of {_number(finished, 'finished run')}")
-        files = write_tables(plan, states) if finished else []
+        files = write_tables(plan, states, console) if finished else []
     except UserError as error:
         say(console, f"no tables: {error}")
         return True
@@ -270,6 +275,13 @@ def _write_tables(plan: Plan, console: Console) -> bool:
         every = _number(len(states), "run")
         say(console, f"tables of {finished} of {every} in {where}: {names}")
     return True
+
+
+def _print_next(plan: Plan, summary: Summary, console: Console) -> None:
+    if summary.named("failed"):
+        say(console, "next: mend what failed and start the same command again; the rest is kept")
+    else:
+        say(console, f"next: calib-harness report {shlex.quote(plan.output)} -o report.html")
 
 
 def _number(count: int, noun: str, plural: str = "s") -> str:

@@ -255,3 +255,24 @@ def test_status_tells_from_elsewhere_what_is_running_and_what_failed(sweep):
     assert "5 requests scored so far" in told
     assert "1 running, 1 failed, 1 waiting" in told
     assert "2 finished, 1 failed" in status()
+
+
+def test_end_of_a_sweep_says_what_to_type_next(sweep):
+    _, told = sweep.run()
+    last = told.strip().splitlines()[-1]
+    assert last == f"next: calib-harness report {sweep.output} -o report.html"
+    sweep.order("late", "raise", text="no such model")
+    sweep.spec["models"].append({"id": "late", "family": "other"})
+    sweep.spec["execution"]["retries"] = 0
+    status, told = sweep.run()
+    assert status == 1
+    assert "next: mend what failed and start the same command again" in told
+
+
+def test_status_says_how_long_what_is_left_may_take(sweep, capsys):
+    sweep.run()
+    sweep.spec["models"].append({"id": "late", "family": "other"})
+    show_status(sweep.write(), console=Console(width=200))
+    told = capsys.readouterr().out
+    assert "a finished run took" in told
+    assert "for the 1 that are left, 1 at once" in told

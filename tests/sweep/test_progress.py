@@ -18,7 +18,7 @@ from calib_harness.sweep.running.progress import (
     read_progress,
     write_progress,
 )
-from calib_harness.sweep.showing.live import Display, describe, say
+from calib_harness.sweep.showing.live import Display, counted, describe, say
 
 STOCK = """\
 2026-11-24:00:24:58 INFO     [api.task:312] Building contexts for arc_easy on rank 0...
@@ -173,3 +173,38 @@ def test_values_of_secrets_are_replaced_by_their_names():
         {"HF_TOKEN": "hf_0123456789", "HOME": "/root", "PLAIN": "12345678"}, ["PLAIN"]
     )
     assert redact("a hf_0123456789 b /root 12345678") == "a [HF_TOKEN] b /root [PLAIN]"
+
+
+def test_time_left_for_the_whole_follows_from_what_is_done(tmp_path, monkeypatch):
+    job = SimpleNamespace(folder=tmp_path, run=Named("a"))
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now)
+    with Display(screen, total=10, finished=6) as display:
+        finished = SimpleNamespace(status="finished", name="b", seconds=60.0, reused=0)
+        display.ended(finished)
+        now += 60
+        write_progress(Progress("scoring", 60, 120, began=1.0, updated=now), tmp_path)
+        # One run and a half in 60 s; two and a half are left.
+        assert shown(display, [job])[-1].endswith("; about 1 min 40 s left for all")
+
+
+def test_nothing_is_said_of_the_time_left_before_anything_is_done(tmp_path):
+    screen = Console(file=io.StringIO(), force_terminal=True, width=120)
+    with Display(screen, total=10, finished=6) as display:
+        assert "left for all" not in shown(display, [])[-1]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_counting_hands_on_every_item_and_leaves_no_bar(terminal):
+    screen = Console(file=io.StringIO(), force_terminal=terminal, width=80)
+    assert list(counted(iter("abc"), "reading logs", screen, total=3)) == ["a", "b", "c"]
+    assert ("reading logs" in screen.file.getvalue()) == terminal
+
+
+def test_long_counting_is_told_where_there_is_no_terminal(monkeypatch):
+    clock = iter(range(0, 1000, 20))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    screen = Console(file=io.StringIO(), width=80)
+    list(counted(range(4), "reading logs", screen, total=4))
+    assert "reading logs: 1 of 4" in screen.file.getvalue()

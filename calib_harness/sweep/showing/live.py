@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
+from typing import TypeVar
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.progress import track
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +20,10 @@ from calib_harness.text import visible
 
 _PLAIN_EVERY = 30.0
 _WIDTH_FOR_BARS = 110
+# From less work than this (in runs) no time left is told.
+_TELLING = 0.1
+
+Item = TypeVar("Item")
 
 
 class Display:
@@ -35,6 +41,7 @@ class Display:
         self._console = console
         self._total = total
         self._done = finished
+        self._before = finished
         self._failed = 0
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._last_plain = time.monotonic()
@@ -102,6 +109,17 @@ class Display:
         self._last_plain = time.monotonic()
         for job, progress in news:
             self.say(f"        {job.run.name}: {describe(progress)}")
+        if left := self._left(news):
+            self.say(f"        {self._done} of {self._total} runs finished{left}")
+
+    def _left(self, news: Sequence[tuple[Job, Progress]]) -> str:
+        """Return a few words on how long the whole may still take."""
+        shares = sum(p.done / p.total for _, p in news if p.total)
+        worked = self._done - self._before + shares
+        left = self._total - self._done - self._failed - shares
+        if worked < _TELLING:
+            return ""
+        return f"; about {duration((time.time() - self._began) * left / worked)} left for all"
 
     def _news(self, job: Job) -> Progress | None:
         """Return a job's progress, unless it still queues and what is there is an old attempt's."""
@@ -125,8 +143,27 @@ class Display:
         queued = f"{running - len(news)} starting or queued, " if running > len(news) else ""
         total = (
             f"{self._done} of {self._total} runs finished{failed}, {more}{queued}{waiting} waiting"
+            f"{self._left(news)}"
         )
         return Group(table, Text(total, style="bold", no_wrap=True, overflow="ellipsis"))
+
+
+def counted(
+    items: Iterable[Item], what: str, console: Console | None, *, total: int
+) -> Iterator[Item]:
+    """Hand on items while a terminal shows a bar; elsewhere a line at times says how far it is."""
+    if console is None:
+        yield from items
+        return
+    if console.is_terminal:
+        yield from track(items, what, total=total, console=console, transient=True)
+        return
+    last = time.monotonic()
+    for number, item in enumerate(items):
+        if time.monotonic() - last > _PLAIN_EVERY:
+            last = time.monotonic()
+            say(console, f"        {what}: {number} of {total}")
+        yield item
 
 
 def say(console: Console, text: str) -> None:

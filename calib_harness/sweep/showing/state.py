@@ -14,8 +14,8 @@ from calib_harness.sweep.planning.plan import Plan, Run
 from calib_harness.sweep.running.attempts import cached_requests, read_attempts
 from calib_harness.sweep.running.lock import is_held
 from calib_harness.sweep.running.progress import read_progress
-from calib_harness.sweep.showing.live import describe
-from calib_harness.sweep.storing.layout import VERSIONS, lock_file, unfinished
+from calib_harness.sweep.showing.live import describe, duration
+from calib_harness.sweep.storing.layout import MANIFEST, VERSIONS, lock_file, unfinished
 from calib_harness.sweep.storing.shelf import open_store
 
 
@@ -78,6 +78,25 @@ def mixed_versions(plan: Plan, states: Sequence[RunState]) -> dict[str, list[str
                 for package, version in json.loads(store.read(state.run.name, VERSIONS)).items():
                     seen[package].add(str(version))
     return {package: sorted(found) for package, found in sorted(seen.items()) if len(found) > 1}
+
+
+def time_left(plan: Plan, states: Sequence[RunState]) -> str:
+    """Return how long what is left may take, from how long finished runs took; '' if unknown."""
+    store, took = open_store(plan.output), []
+    for state in states:
+        if state.status == "finished":
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                took.append(float(json.loads(store.read(state.run.name, MANIFEST))["seconds"]))
+    left = len(states) - sum(state.status == "finished" for state in states)
+    if not took or not left:
+        return ""
+    mean = sum(took) / len(took)
+    at_once = max(1, sum(state.status == "running" for state in states))
+    rest = duration(mean * left / at_once)
+    return (
+        f"; a finished run took {duration(mean)} on average: about {rest} for the "
+        f"{left} that are left, {at_once} at once"
+    )
 
 
 def counts(states: Sequence[RunState]) -> str:

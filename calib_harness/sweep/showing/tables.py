@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 from calib_harness.errors import UserError
 from calib_harness.output import write_whole
 from calib_harness.sweep.planning.plan import Plan, Run
+from calib_harness.sweep.showing.live import counted, say
 from calib_harness.sweep.showing.state import RunState
 from calib_harness.sweep.storing.layout import RESULTS, RUNS, TABLES
 from calib_harness.sweep.storing.shelf import open_store, remote_errors
 
 if TYPE_CHECKING:
     import pandas as pd
+    from rich.console import Console
 
     from calib_harness.predictions import Predictions
 
@@ -29,7 +31,9 @@ logger = logging.getLogger(__name__)
 BASE = "base"
 
 
-def write_tables(plan: Plan, states: Sequence[RunState]) -> list[str]:
+def write_tables(
+    plan: Plan, states: Sequence[RunState], console: Console | None = None
+) -> list[str]:
     """Write the tables of a sweep's finished runs into ``tables`` under its output.
 
     Parameters
@@ -37,6 +41,8 @@ def write_tables(plan: Plan, states: Sequence[RunState]) -> list[str]:
     plan : Plan
     states : sequence of RunState
         Where every run stands; only finished ones are read.
+    console : Console, optional
+        Where to show how far it is.
 
     Returns
     -------
@@ -52,10 +58,12 @@ def write_tables(plan: Plan, states: Sequence[RunState]) -> list[str]:
         If no finished run has a log of a multiple-choice task.
     """
     finished = [state.run for state in states if state.status == "finished"]
-    logs = dict(_logs(plan, finished))
+    logs = dict(counted(_logs(plan, finished), "reading logs", console, total=len(finished)))
     if not logs:
         raise UserError("no finished run has a sample log of a multiple-choice task")
-    tables = {"metrics": _metrics(logs)}
+    tables = {"metrics": _metrics(logs, console)}
+    if console:
+        say(console, "comparing the models of each family")
     tables |= _changes(logs)
     tables |= _chains(logs)
     return [_write(plan.output, f"{name}.csv", frame) for name, frame in tables.items()]
@@ -72,13 +80,13 @@ def _logs(plan: Plan, runs: Sequence[Run]) -> Iterator[tuple[Run, list[Predictio
             logger.warning("%s is in no table: %s", run.name, error)
 
 
-def _metrics(logs: Mapping[Run, list[Predictions]]) -> pd.DataFrame:
+def _metrics(logs: Mapping[Run, list[Predictions]], console: Console | None) -> pd.DataFrame:
     import pandas as pd
 
     from calib_harness.analysis.metrics_frame import metrics_frame, wide_frame
 
     frames = []
-    for run, predictions in logs.items():
+    for run, predictions in counted(logs.items(), "metrics", console, total=len(logs)):
         frame = wide_frame(metrics_frame(predictions))
         # From the output folder on, so that tables do not tell where it lies.
         at = f"{RUNS}/{run.name}/"
