@@ -22,7 +22,9 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from calib_harness import METRICS, bootstrap, ece, paired_bootstrap
+from calib_harness import bootstrap, ece, paired_bootstrap
+from calib_harness.core.answers import Choices
+from calib_harness.core.calibration import ece_error
 from calib_harness.core.checks import FloatArray, IntArray
 from calib_harness.core.resampling import interval_over, resample_counts, two_sided_over
 
@@ -71,7 +73,9 @@ def plain_intervals(
 ) -> dict[str, tuple[float, float, float]]:
     """Low, high and p-value of the change by the basic and the percentile bootstrap."""
     change = ece(aligned, gold) - ece(base, gold)
-    prepared = [METRICS["ece"].prepare(probs, gold) for probs in (base, aligned)]
+    prepared = [
+        ece_error(Choices.checked(probs), n_bins=15).resampled(gold) for probs in (base, aligned)
+    ]
     draws = np.concatenate(
         [
             prepared[1](counts) - prepared[0](counts)

@@ -85,3 +85,15 @@ def test_an_installed_wheel_finds_its_own_tasks_and_models(wheel, tmp_path):
         package / "examples/toy_world",
     ]
     assert list((package / "examples/toy_world/models").rglob("*.safetensors"))
+
+
+def test_every_public_name_loads_and_every_metric_is_one():
+    import calib_harness
+
+    assert calib_harness.__all__ == sorted(calib_harness.__all__)
+    for name in calib_harness.__all__:
+        assert getattr(calib_harness, name) is not None
+    functions = {metric.function.__name__ for metric in METRICS.values()}
+    assert functions <= set(calib_harness.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
+        calib_harness.nonsense  # noqa: B018

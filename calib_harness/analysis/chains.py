@@ -23,7 +23,8 @@ from calib_harness.analysis.paired import (
 )
 from calib_harness.analysis.pairs_file import read_chain
 from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison, clear_changes
-from calib_harness.core.inference import bootstrap, holm
+from calib_harness.core.inference import bootstrap
+from calib_harness.core.significance import holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 

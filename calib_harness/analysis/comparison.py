@@ -32,8 +32,9 @@ from calib_harness.analysis.results import (
     settings_in,
 )
 from calib_harness.analysis.task_agreement import rank_agreement
-from calib_harness.core.draws import Draws
-from calib_harness.core.inference import holm, min_ranks
+from calib_harness.core.ranks import min_ranks
+from calib_harness.core.resampling import Draws
+from calib_harness.core.significance import holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 

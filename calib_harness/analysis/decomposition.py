@@ -9,9 +9,9 @@ import numpy as np
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.core.binning import bin_index
+from calib_harness.core.calibration import ECE_PARTS
 from calib_harness.core.confidence import top_label
 from calib_harness.core.inference import paired_changes
-from calib_harness.core.metrics import ECE_PARTS
 from calib_harness.predictions.table import Floats, Ints
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 from scipy import stats
 
 from calib_harness.analysis.results import is_harmed, settings_in
-from calib_harness.core.inference import sign_test
+from calib_harness.core.significance import sign_test
 
 
 def share_harmed(changes: pd.DataFrame) -> pd.DataFrame:

@@ -13,10 +13,12 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from calib_harness.analysis.transfer import Temperatures, fit_temperatures, recalibrated
-from calib_harness.core.draws import Draws, estimates_of
-from calib_harness.core.inference import bootstrap_draws, calibrated_null
-from calib_harness.core.metrics import METRICS, choice_mass, point_values
+from calib_harness.core.accuracy import choice_mass
+from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.metrics import METRICS, point_values
+from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import Options
+from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats, Ints, Predictions
 

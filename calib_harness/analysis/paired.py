@@ -10,9 +10,10 @@ import numpy as np
 
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.core.draws import Draws, PairedChange, changes_between
-from calib_harness.core.inference import calibrated_null, paired_bootstrap
+from calib_harness.core.inference import paired_bootstrap
 from calib_harness.core.metrics import METRICS, point_values
+from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.resampling import Draws, PairedChange, changes_between
 from calib_harness.errors import ArgumentError
 
 logger = logging.getLogger(__name__)

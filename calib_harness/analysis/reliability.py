@@ -9,17 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from calib_harness.core.bin_errors import error_of_bins
 from calib_harness.core.binning import DEFAULT_N_BINS, bin_index, number_occupied, uniform_edges
 from calib_harness.core.checks import FloatArray, IntArray, check_count, check_pairs, check_rows
 from calib_harness.core.confidence import top_label
-from calib_harness.core.inference import (
-    DEFAULT_N_RESAMPLES,
-    Estimate,
-    Null,
-    bootstrap,
-    calibrated_null,
-)
-from calib_harness.core.pairs import bootstrap_pairs, error_of_bins, null_of_pairs
+from calib_harness.core.inference import bootstrap, bootstrap_pairs
+from calib_harness.core.nulls import Null, calibrated_null, null_of_pairs
+from calib_harness.core.options import DEFAULT_N_RESAMPLES
+from calib_harness.core.resampling import Estimate
 from calib_harness.core.shares import clopper_pearson, consistency_interval
 
 _UNKNOWN = (np.nan,) * 3

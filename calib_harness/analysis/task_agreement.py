@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from calib_harness.analysis.results import settings_in
-from calib_harness.core.inference import kendalls_w, mean_pairwise_tau
+from calib_harness.core.ranks import kendalls_w, mean_pairwise_tau
 
 _N_PERMUTATIONS = 2000
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
+from calib_harness.core.answers import Answers
 from calib_harness.core.bin_errors import Statistic, point_value, ratio
-from calib_harness.core.checks import FloatArray, IntArray, as_floats, check_rows
-from calib_harness.core.confidence import top_label
-from calib_harness.core.ranking import aurc_statistic, auroc_statistic
+from calib_harness.core.checks import FloatArray, IntArray, as_floats
+from calib_harness.core.registry import metric
 
 
 def mean_statistic(values: FloatArray) -> Statistic:
@@ -29,47 +31,84 @@ def mean_statistic(values: FloatArray) -> Statistic:
     return evaluate
 
 
-def hits(probs: FloatArray, gold: IntArray) -> FloatArray:
-    """Return 1 where the prediction is gold, else 0, rows that cannot be used included."""
-    present = ~np.isnan(probs).all(axis=1)
-    correct = np.zeros(len(probs))
-    correct[present] = top_label(probs[present])[1] == gold[present] if present.any() else 0
-    return correct
-
-
-def acc_of(probs: FloatArray, gold: IntArray) -> Statistic:
+def acc_of(answers: Answers) -> Statistic:
     """Return the resampled accuracy."""
-    return mean_statistic(hits(probs, gold))
+    return mean_statistic(answers.correct)
 
 
-def brier_of(probs: FloatArray, gold: IntArray) -> Statistic:
+def brier_of(answers: Answers) -> Statistic:
     """Return the resampled Brier score."""
-    target = np.arange(probs.shape[1]) == gold[:, None]
-    return mean_statistic(np.nansum((probs - target) ** 2, axis=1))
+    return mean_statistic(brier_losses(answers))
 
 
-def nll_of(probs: FloatArray, gold: IntArray) -> Statistic:
+def nll_of(answers: Answers) -> Statistic:
     """Return the resampled negative log-likelihood."""
-    at_gold = np.maximum(probs[np.arange(len(probs)), gold], 0.0)
-    with np.errstate(divide="ignore"):
-        return mean_statistic(-np.log(at_gold))
+    return mean_statistic(log_losses(answers))
 
 
-def auroc_of(probs: FloatArray, gold: IntArray) -> Statistic:
-    """Return the resampled AUROC of confidence."""
-    return auroc_statistic(top_label(probs)[0], hits(probs, gold))
-
-
-def aurc_of(probs: FloatArray, gold: IntArray) -> Statistic:
-    """Return the resampled AURC of confidence."""
-    return aurc_statistic(top_label(probs)[0], hits(probs, gold))
-
-
-def overconfidence_of(probs: FloatArray, gold: IntArray) -> Statistic:
+def overconfidence_of(answers: Answers) -> Statistic:
     """Return the resampled overconfidence."""
-    return mean_statistic(top_label(probs)[0] - hits(probs, gold))
+    return mean_statistic(answers.confidence - answers.correct)
 
 
+def brier_losses(answers: Answers) -> FloatArray:
+    """Return the Brier score of each question, shape (n,)."""
+    target = np.arange(answers.probs.shape[1]) == answers.gold[:, None]
+    return np.asarray(np.nansum((answers.probs - target) ** 2, axis=1))
+
+
+def log_losses(answers: Answers) -> FloatArray:
+    """Return -log p of gold of each question, shape (n,), in nats."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(-np.log(answers.at_gold))
+
+
+def auroc_of(answers: Answers) -> Statistic:
+    """Return the function from (R, n) counts to (R,) AUROCs; NaN where it is undefined."""
+    order, starts = _sorted_runs(answers.confidence)
+    correct = answers.correct
+    hits = correct[order]
+
+    def evaluate(counts: FloatArray) -> FloatArray:
+        weights = np.take(counts, order, axis=1)
+        right = _run_sums(weights * hits, starts)
+        wrong = _run_sums(np.multiply(weights, 1.0 - hits, out=weights), starts)
+        below = np.cumsum(wrong, axis=1)
+        if starts is not None:  # of equal confidences, half count as ranked rightly
+            below -= 0.5 * wrong
+        won = np.einsum("ij,ij->i", right, below)
+        pairs = (counts @ correct) * (counts @ (1.0 - correct))
+        return ratio(won, pairs, otherwise=np.nan)
+
+    return evaluate
+
+
+def aurc_of(answers: Answers) -> Statistic:
+    """Return the function from (R, n) counts to (R,) AURCs.
+
+    Within a run of m equal confidences with e errors, after K0 questions with E0 errors, the
+    risk at the j-th question is taken over all orders of the run: (E0 + j e / m) / (K0 + j).
+    Summed over j that is (E0 - K0 e / m) (H(K0 + m) - H(K0)) + e, H the harmonic numbers.
+    """
+    order, last = _sorted_runs(-answers.confidence)
+    miss = 1.0 - answers.correct[order]
+
+    def evaluate(counts: FloatArray) -> FloatArray:
+        weights = counts[:, order]
+        size, errors = _run_sums(weights, last), _run_sums(weights * miss, last)
+        covered, missed = np.cumsum(size, axis=1), np.cumsum(errors, axis=1)
+        before, missed_before = covered - size, missed - errors
+        total = covered[:, -1]
+        harmonic = np.append(0.0, np.cumsum(1.0 / np.arange(1, int(total.max()) + 1)))
+        steps = harmonic[covered.astype(np.intp)] - harmonic[before.astype(np.intp)]
+        rate = ratio(errors, size)
+        area = ((missed_before - before * rate) * steps + errors).sum(axis=1)
+        return ratio(area, total, otherwise=np.nan)
+
+    return evaluate
+
+
+@metric("acc", "higher", formula="mean a_i", source="", statistic=acc_of, needs_usable=False)
 def accuracy(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the share of questions whose prediction is gold.
 
@@ -96,10 +135,18 @@ def accuracy(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> accuracy([[0.6, 0.4], [0.8, 0.2]], [0, 1])
     0.5
     """
-    p, g = check_rows(probs, gold, allow_unusable=True)
-    return point_value(acc_of(p, g), len(p))
+    answers = Answers.of(probs, gold, allow_unusable=True)
+    return point_value(acc_of(answers), len(answers))
 
 
+@metric(
+    "brier_score",
+    "lower",
+    formula="mean Σ_k (p_ik − [gold = k])²",
+    source="Brier 1950",
+    statistic=brier_of,
+    bounds=(0.0, 2.0),
+)
 def brier_score(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the Brier score, (1/N) Σ_i Σ_k (p_ik - [gold_i = k])², from 0 to 2 (Brier 1950).
 
@@ -110,10 +157,18 @@ def brier_score(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> round(brier_score([[0.6, 0.4], [0.8, 0.2]], [0, 1]), 6)
     0.8
     """
-    p, g = check_rows(probs, gold)
-    return point_value(brier_of(p, g), len(p))
+    answers = Answers.of(probs, gold)
+    return point_value(brier_of(answers), len(answers))
 
 
+@metric(
+    "nll",
+    "lower",
+    formula="−mean log p_i,gold",
+    source="",
+    statistic=nll_of,
+    bounds=(0.0, math.inf),
+)
 def nll(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the negative log-likelihood, -(1/N) Σ_i log p_i,gold, in nats.
 
@@ -140,10 +195,17 @@ def nll(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> round(nll([[0.5, 0.5], [0.75, 0.25]], [0, 1]), 4)  # (log 2 + log 4) / 2
     1.0397
     """
-    p, g = check_rows(probs, gold)
-    return point_value(nll_of(p, g), len(p))
+    answers = Answers.of(probs, gold)
+    return point_value(nll_of(answers), len(answers))
 
 
+@metric(
+    "auroc",
+    "higher",
+    formula="P(c of a right answer > c of a wrong one) + ½ P(equal)",
+    source="Mann and Whitney 1947",
+    statistic=auroc_of,
+)
 def auroc(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the area under the ROC curve of confidence against correctness.
 
@@ -157,10 +219,17 @@ def auroc(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> auroc([[0.6, 0.4], [0.8, 0.2], [0.8, 0.2]], [1, 0, 1])  # .8 beats .6, ties .8
     0.75
     """
-    p, g = check_rows(probs, gold)
-    return point_value(auroc_of(p, g), len(p))
+    answers = Answers.of(probs, gold)
+    return point_value(auroc_of(answers), len(answers))
 
 
+@metric(
+    "aurc",
+    "lower",
+    formula="mean_k error rate among the k most confident",
+    source="Geifman et al. 2019",
+    statistic=aurc_of,
+)
 def aurc(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the area under the risk-coverage curve (Geifman et al. 2019).
 
@@ -176,10 +245,18 @@ def aurc(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> aurc([[0.6, 0.4], [0.8, 0.2]], [0, 1])
     0.75
     """
-    p, g = check_rows(probs, gold)
-    return point_value(aurc_of(p, g), len(p))
+    answers = Answers.of(probs, gold)
+    return point_value(aurc_of(answers), len(answers))
 
 
+@metric(
+    "overconfidence",
+    "zero",
+    formula="mean c_i − mean a_i",
+    source="",
+    statistic=overconfidence_of,
+    bounds=(-1.0, 1.0),
+)
 def overconfidence(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return mean confidence minus accuracy, from -1 to 1.
 
@@ -190,8 +267,8 @@ def overconfidence(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> round(overconfidence([[0.6, 0.4], [0.8, 0.2]], [0, 1]), 6)
     0.2
     """
-    p, g = check_rows(probs, gold)
-    return point_value(overconfidence_of(p, g), len(p))
+    answers = Answers.of(probs, gold)
+    return point_value(overconfidence_of(answers), len(answers))
 
 
 def choice_mass(scores: npt.ArrayLike) -> float:
@@ -227,3 +304,44 @@ def choice_mass(scores: npt.ArrayLike) -> float:
             f"{int(unusable.sum())} row(s) of NaN only."
         )
     return float(np.nansum(np.exp(s), axis=1).mean())
+
+
+def risks(confidence: FloatArray, correct: FloatArray) -> FloatArray:
+    """Return the error rate among the k most confident answers, for k = 1..n.
+
+    Within a run of equal confidences it is the mean over all orders of the run, as in the AURC,
+    which is the mean of these n numbers.
+
+    Parameters
+    ----------
+    confidence, correct : ndarray, shape (n,)
+        Confidences, and 1 where the answer is right, else 0.
+
+    Returns
+    -------
+    ndarray, shape (n,)
+
+    Examples
+    --------
+    The most confident answer is wrong; of the two next, equally confident, one is.
+
+    >>> risks(np.array([0.9, 0.6, 0.6]), np.array([0.0, 1.0, 0.0])).round(3).tolist()
+    [1.0, 0.75, 0.667]
+    """
+    _, run, size = np.unique(-confidence, return_inverse=True, return_counts=True)
+    errors = np.bincount(run, weights=1.0 - correct, minlength=size.size)
+    # Every answer of a run adds the run's share of errors.
+    expected = np.cumsum(np.repeat(errors / size, size))
+    return np.asarray(expected / np.arange(1, expected.size + 1))
+
+
+def _sorted_runs(values: FloatArray) -> tuple[IntArray, IntArray | None]:
+    """Return the sorting order and where runs of equal values start (None: all differ)."""
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+    return order, None if starts.size == values.size else starts
+
+
+def _run_sums(weights: FloatArray, starts: IntArray | None) -> FloatArray:
+    return weights if starts is None else np.add.reduceat(weights, starts, axis=1)

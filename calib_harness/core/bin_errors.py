@@ -93,6 +93,10 @@ class BinnedError:
     binning: str
     norm: str
 
+    def value(self, gold: IntArray) -> float:
+        """Return the error of the questions themselves."""
+        return point_value(self.resampled(gold), gold.size)
+
     def resampled(self, gold: IntArray) -> Statistic:
         """Return the function from (R, n) counts to the (R,) errors of those resamples."""
         sums = self._fixed_bins(gold) if self.binning == "uniform" else self._cut_anew(gold)
@@ -358,3 +362,13 @@ def _class_outcome(k: int, rows: IntArray, against: IntArray | None) -> Outcome:
 def point_value(statistic: Statistic, n: int) -> float:
     """Return a statistic of the questions themselves, each counted once."""
     return float(statistic(np.ones((1, n)))[0])
+
+
+def error_of_bins(confidence: FloatArray, hit: FloatArray, at: IntArray) -> float:
+    """Return the calibration error of pairs whose bins, numbered from 0, are known."""
+    size, gap, hits = (
+        np.bincount(at, weights=weights)[None, :].astype(np.float64)
+        for weights in (np.ones_like(hit), confidence - hit, hit)
+    )
+    sums = BinSums(size.sum(axis=1), gap, lambda: size, lambda: hits)
+    return float(combine(sums, "l1")[0])

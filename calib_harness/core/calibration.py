@@ -1,81 +1,50 @@
-"""Calibration errors: whether a confidence of 0.8 comes true four times out of five.
+"""Calibration of the predicted choice: whether a confidence of 0.8 comes true four times in five.
 
-Each public function checks its arguments and evaluates one error; the `*_error` functions
-beside them say what is binned together and how, once for values, resamples and simulations.
-Notation of the formulae: p_ik is the probability of choice k of question i, K_i its number of
-choices, c_i = max_k p_ik its confidence, a_i = 1 if argmax_k p_ik (first index on ties) is
-gold, else 0; n_b is the number of entries in bin b, N the number of questions; acc_b, conf_b
-and freq_b are means over the entries in the bin.
+Each public function checks its arguments and evaluates one error; `ece_error` says what is
+binned together and how, once for values, resamples and simulations. Notation of the formulae:
+p_ik is the probability of choice k of question i, K_i its number of choices, c_i = max_k p_ik
+its confidence, a_i = 1 if argmax_k p_ik (first index on ties) is gold, else 0; n_b is the
+number of entries in bin b, N the number of questions; acc_b, conf_b and freq_b are means over
+the entries in the bin.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
-from calib_harness.core.bin_errors import (
-    BinnedError,
-    Simulation,
-    Statistic,
-    class_groups,
-    point_value,
-    top_label_groups,
-)
+from calib_harness.core.answers import Answers, Choices
+from calib_harness.core.bin_errors import BinnedError, top_label_groups
 from calib_harness.core.binning import DEFAULT_N_BINS
-from calib_harness.core.checks import BoolArray, FloatArray, IntArray, check_pairs, check_rows
-from calib_harness.core.confidence import top_label
-from calib_harness.core.options import DEFAULT_THRESHOLD, check_options
-from calib_harness.core.smece import fixed_point, smece_statistic
+from calib_harness.core.checks import BoolArray, FloatArray, IntArray, check_pairs
+from calib_harness.core.options import check_options
+from calib_harness.core.registry import Metric, binned_metric, of_bins
+
+_KUMAR = "Kumar et al. 2019"
 
 
 def ece_error(
-    probs: FloatArray, *, n_bins: int, binning: str = "uniform", norm: str = "l1"
+    choices: Choices, *, n_bins: int, binning: str = "uniform", norm: str = "l1"
 ) -> BinnedError:
     """Bin the confidences of all questions together."""
-    confidence, prediction = top_label(probs)
+    prediction = choices.prediction
 
     def outcome(gold: IntArray) -> BoolArray:
         return np.asarray(gold == prediction)
 
-    groups = top_label_groups(confidence, outcome)
+    groups = top_label_groups(choices.confidence, outcome)
     return BinnedError(groups, n_bins, binning, norm)
 
 
-def sce_error(probs: FloatArray, *, n_bins: int, binning: str = "uniform") -> BinnedError:
-    """Bin the probabilities of each class together."""
-    return BinnedError(class_groups(probs), n_bins, binning, "l1")
-
-
-def sce_ova_error(probs: FloatArray, *, n_bins: int, binning: str = "uniform") -> BinnedError:
-    """Bin as SCE does, and let an entry come true by one-vs-all accuracy."""
-    groups = class_groups(probs, against=top_label(probs)[1])
-    return BinnedError(groups, n_bins, binning, "l1")
-
-
-def tace_error(
-    probs: FloatArray, *, n_bins: int, threshold: float = DEFAULT_THRESHOLD
+def pairs_error(
+    confidence: FloatArray, *, n_bins: int, binning: str = "uniform", norm: str = "l1"
 ) -> BinnedError:
-    """Cut the probabilities of each class above a threshold into runs of equal mass."""
-    groups = class_groups(probs, threshold=threshold)
-    return BinnedError(groups, n_bins, "adaptive", "l1")
-
-
-def smece_of(probs: FloatArray, gold: IntArray) -> Statistic:
-    """Return the resampled SmoothECE of the top label."""
-    confidence, prediction = top_label(probs)
-    return smece_statistic(confidence, (prediction == gold).astype(np.float64))
-
-
-def smece_simulation(probs: FloatArray) -> Simulation:
-    """Return the SmoothECE of the top label for simulated gold indices."""
-    confidence, prediction = top_label(probs)
-    f = np.clip(confidence, 0.0, 1.0)
-
-    def evaluate(gold: IntArray) -> FloatArray:
-        residuals = f - (gold == prediction)
-        return fixed_point(f, residuals, np.ones_like(residuals))[0]
-
-    return evaluate
+    """Bin pairs whose outcomes are 0 or 1 themselves."""
+    check_options(n_bins=n_bins, binning=binning)
+    groups = top_label_groups(confidence, lambda outcomes: outcomes == 1)
+    return BinnedError(groups, n_bins, binning, norm)
 
 
 def calibration_error(
@@ -131,12 +100,12 @@ def calibration_error(
     if debias and norm != "l2":
         raise ValueError(f"debias=True needs norm='l2'; got norm={norm!r}.")
     conf, hit = check_pairs(confidence, correct)
-    groups = top_label_groups(conf, lambda gold: gold == 1)
     kind = "debiased" if debias else norm
-    error = BinnedError(groups, n_bins, binning, kind)
-    return point_value(error.resampled(hit.astype(np.int64)), conf.size)
+    error = pairs_error(conf, n_bins=n_bins, binning=binning, norm=kind)
+    return error.value(hit.astype(np.int64))
 
 
+@binned_metric("ece", ece_error, formula="Σ_b (n_b/N) |acc_b − conf_b|", source="Guo et al. 2017")
 def ece(
     probs: npt.ArrayLike,
     gold: npt.ArrayLike,
@@ -178,11 +147,16 @@ def ece(
     0.2
     """
     check_options(n_bins=n_bins, binning=binning, norm=norm)
-    p, g = check_rows(probs, gold)
-    error = ece_error(p, n_bins=n_bins, binning=binning, norm=norm)
-    return point_value(error.resampled(g), len(p))
+    answers = Answers.of(probs, gold)
+    return ece_error(answers, n_bins=n_bins, binning=binning, norm=norm).value(answers.gold)
 
 
+@binned_metric(
+    "ece_rms",
+    partial(ece_error, norm="l2"),
+    formula="√ Σ_b (n_b/N) (acc_b − conf_b)²",
+    source=_KUMAR,
+)
 def ece_rms(
     probs: npt.ArrayLike,
     gold: npt.ArrayLike,
@@ -204,6 +178,12 @@ def ece_rms(
     return ece(probs, gold, n_bins=n_bins, binning=binning, norm="l2")
 
 
+@binned_metric(
+    "mce",
+    partial(ece_error, norm="max"),
+    formula="max_b |acc_b − conf_b|",
+    source="Naeini et al. 2015",
+)
 def mce(
     probs: npt.ArrayLike,
     gold: npt.ArrayLike,
@@ -225,6 +205,12 @@ def mce(
     return ece(probs, gold, n_bins=n_bins, binning=binning, norm="max")
 
 
+@binned_metric(
+    "ece_debiased",
+    partial(ece_error, norm="debiased"),
+    formula="√ max(0, Σ_b (n_b/N) [(acc_b − conf_b)² − acc_b (1 − acc_b)/(n_b − 1)])",
+    source=_KUMAR,
+)
 def ece_debiased(
     probs: npt.ArrayLike,
     gold: npt.ArrayLike,
@@ -245,137 +231,20 @@ def ece_debiased(
     0.0
     """
     check_options(n_bins=n_bins, binning=binning)
-    p, g = check_rows(probs, gold)
-    error = ece_error(p, n_bins=n_bins, binning=binning, norm="debiased")
-    return point_value(error.resampled(g), len(p))
+    answers = Answers.of(probs, gold)
+    return ece_error(answers, n_bins=n_bins, binning=binning, norm="debiased").value(answers.gold)
 
 
-def sce(
-    probs: npt.ArrayLike,
-    gold: npt.ArrayLike,
-    *,
-    n_bins: int = DEFAULT_N_BINS,
-    binning: str = "uniform",
-) -> float:
-    """Return the static calibration error (Nixon et al. 2019), also called classwise ECE.
+def _part(norm: str) -> Metric:
+    error = partial(ece_error, norm=norm)
 
-    SCE = Σ_k Σ_b (n_bk / Σ_i K_i) |freq_bk - conf_bk|, where freq_bk is the share of entries
-    of class k in bin b whose gold is k. Every (question, choice) entry weighs the same; with
-    K choices throughout this is Nixon's (1/K) Σ_k Σ_b (n_bk / N) |...|.
+    def function(probs: npt.ArrayLike, gold: npt.ArrayLike, *, n_bins: int, binning: str) -> float:
+        answers = Answers.of(probs, gold)
+        return error(answers, n_bins=n_bins, binning=binning).value(answers.gold)
 
-    Arguments, result and errors as for `ece`, without `norm`.
-
-    Examples
-    --------
-    One bin: class 0 has mean probability .7 and frequency 1/2, class 1 .3 and 1/2.
-
-    >>> round(sce([[0.6, 0.4], [0.8, 0.2]], [0, 1], n_bins=1), 6)
-    0.2
-    """
-    check_options(n_bins=n_bins, binning=binning)
-    p, g = check_rows(probs, gold)
-    return point_value(sce_error(p, n_bins=n_bins, binning=binning).resampled(g), len(p))
+    formula = "Σ_b (n_b/N) |acc_b − conf_b| over bins of one sign"
+    return Metric(norm, function, "lower", formula, "", **of_bins(error))
 
 
-def sce_ova(
-    probs: npt.ArrayLike,
-    gold: npt.ArrayLike,
-    *,
-    n_bins: int = DEFAULT_N_BINS,
-    binning: str = "uniform",
-) -> float:
-    """Return SCE with one-vs-all accuracy in place of frequency; no calibration error.
-
-    As `sce`, with freq_bk replaced by the share of entries for which [prediction = k] equals
-    [gold = k]. True negatives count as hits, so that a perfect classifier of K choices scores
-    1 - 1/K. It is here because published numbers are consistent with it; report it beside
-    `sce` only.
-
-    Arguments, result and errors as for `sce`.
-
-    Examples
-    --------
-    A perfect classifier of two choices:
-
-    >>> sce_ova([[1.0, 0.0], [0.0, 1.0]], [0, 1])
-    0.5
-    """
-    check_options(n_bins=n_bins, binning=binning)
-    p, g = check_rows(probs, gold)
-    return point_value(sce_ova_error(p, n_bins=n_bins, binning=binning).resampled(g), len(p))
-
-
-def ace(probs: npt.ArrayLike, gold: npt.ArrayLike, *, n_bins: int = DEFAULT_N_BINS) -> float:
-    """Return the adaptive calibration error (Nixon et al. 2019).
-
-    As `sce` over ``"adaptive"`` bins, which is `tace` at threshold 0: as in Google's
-    reference, probabilities of exactly 0 are left out.
-
-    Arguments, result and errors as for `ece`, without `binning` and `norm`.
-
-    Examples
-    --------
-    One run per class: class 0 has mean probability .7 and frequency 1/2, class 1 .3 and 1/2.
-
-    >>> round(ace([[0.6, 0.4], [0.8, 0.2]], [0, 1], n_bins=1), 6)
-    0.2
-    """
-    return tace(probs, gold, n_bins=n_bins, threshold=0.0)
-
-
-def tace(
-    probs: npt.ArrayLike,
-    gold: npt.ArrayLike,
-    *,
-    n_bins: int = DEFAULT_N_BINS,
-    threshold: float = DEFAULT_THRESHOLD,
-) -> float:
-    """Return the thresholded adaptive calibration error (Nixon et al. 2019).
-
-    TACE = Σ_k (N_k / Σ_i K_i) Σ_b (n_bk / n_k) |freq_bk - conf_bk| over ``"adaptive"`` bins
-    of the entries of class k strictly above the threshold; n_k of the N_k entries of the
-    class are. With K choices throughout the first factor is 1/K, as in Google's reference.
-
-    Parameters
-    ----------
-    probs, gold, n_bins
-        As for `ece`.
-    threshold : float
-        In [0, 1); entries at or below it are left out.
-
-    Returns
-    -------
-    float
-
-    Raises
-    ------
-    ValueError
-        As for `ece`.
-
-    Examples
-    --------
-    .2 is left out: class 1 keeps .4 only, whose gold is 0.
-
-    >>> round(tace([[0.6, 0.4], [0.8, 0.2]], [0, 1], n_bins=1, threshold=0.2), 6)
-    0.3
-    """
-    check_options(n_bins=n_bins, threshold=threshold)
-    p, g = check_rows(probs, gold)
-    return point_value(tace_error(p, n_bins=n_bins, threshold=threshold).resampled(g), len(p))
-
-
-def smece(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
-    """Return the SmoothECE of the predicted choice (Błasiok and Nakkiran 2023).
-
-    smECE = ∫ |Σ_i (c_i - a_i) φ_σ(t - c_i)| dt / N with a reflected Gaussian φ_σ, at the
-    width σ equal to the error itself; evaluated on the grid of the authors' package relplot.
-
-    Arguments, result and errors as for `ece`, without options.
-
-    Examples
-    --------
-    >>> smece([[1.0, 0.0], [0.0, 1.0]], [0, 1])
-    0.0
-    """
-    p, g = check_rows(probs, gold)
-    return point_value(smece_of(p, g), len(p))
+#: What bins with conf_b > acc_b, and the others, contribute to ECE; compared, not reported alone.
+ECE_PARTS = (_part("over"), _part("under"))

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from calib_harness.core.answers import Choices
 from calib_harness.core.checks import (
     BoolArray,
     FloatArray,
@@ -17,7 +18,6 @@ from calib_harness.core.checks import (
     as_floats,
     as_gold,
     check_choice_of,
-    check_probs,
     gold_present,
     same_length,
 )
@@ -307,6 +307,5 @@ def top_label(probs: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
     >>> confidence.tolist(), prediction.tolist()
     ([0.6, 0.5], [1, 0])
     """
-    p = check_probs(probs)
-    prediction = np.nanargmax(p, axis=1)
-    return p[np.arange(len(p)), prediction], prediction.astype(np.int64)
+    choices = Choices.checked(probs)
+    return choices.confidence, choices.prediction

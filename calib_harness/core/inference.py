@@ -1,68 +1,30 @@
-"""Standard errors, intervals and tests: the bootstrap over questions, and agreement of ranks."""
+"""Standard errors, intervals and tests: the bootstrap over questions."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.bin_errors import Statistic
-from calib_harness.core.checks import (
-    FloatArray,
-    IntArray,
-    check_count,
-    check_fraction,
-    check_probs,
-    check_rows,
-)
-from calib_harness.core.draws import Draws, Estimate, PairedChange, changes_between, estimates_of
-from calib_harness.core.metrics import Metric, metrics_named
-from calib_harness.core.options import check_options
+from calib_harness.core.binning import DEFAULT_N_BINS
+from calib_harness.core.calibration import pairs_error
+from calib_harness.core.checks import check_fraction, check_pairs
+from calib_harness.core.metrics import answers_for, metrics_named
+from calib_harness.core.options import DEFAULT_N_RESAMPLES, check_options
+from calib_harness.core.registry import Metric
 from calib_harness.core.resampling import (
-    block_sizes,
-    resample_counts,
+    Draws,
+    Estimate,
+    PairedChange,
+    changes_between,
+    check_request,
+    estimates_of,
+    interval_over,
     resampled_values,
-    spread_of,
 )
-from calib_harness.core.significance import (
-    holm,
-    kendalls_w,
-    mean_pairwise_tau,
-    min_ranks,
-    sign_test,
-)
-
-__all__ = [
-    "DEFAULT_N_RESAMPLES",
-    "Estimate",
-    "Null",
-    "PairedChange",
-    "bootstrap",
-    "bootstrap_draws",
-    "calibrated_null",
-    "holm",
-    "kendalls_w",
-    "mean_pairwise_tau",
-    "min_ranks",
-    "paired_bootstrap",
-    "resample_counts",
-    "sign_test",
-]
-
-DEFAULT_N_RESAMPLES = 1000
-
-
-@dataclass(frozen=True)
-class Null:
-    """What a metric shows for a perfectly calibrated model: mean, spread and interval."""
-
-    mean: float
-    std: float
-    low: float
-    high: float
 
 
 def bootstrap(
@@ -154,7 +116,7 @@ def bootstrap_draws(
     Draws of two models on the same questions, with the same seed and number, also give their
     changes, see `changes_between`.
     """
-    n_resamples = _check_request(n_resamples, rng)
+    n_resamples = check_request(n_resamples, rng)
     metrics = metrics_named(names)
     prepared = _prepare(metrics, probs, gold, options)
     statistics = {name: deviations for name, (_, deviations) in prepared.items()}
@@ -245,7 +207,7 @@ def paired_changes(
     **options: Any,
 ) -> dict[str, PairedChange]:
     """Do what `paired_bootstrap` does, for metrics that need not be in `METRICS`."""
-    n_resamples = _check_request(n_resamples, rng)
+    n_resamples = check_request(n_resamples, rng)
     n, n_aligned = len(np.asarray(probs_base)), len(np.asarray(probs_aligned))
     if n != n_aligned:
         raise ValueError(
@@ -267,94 +229,6 @@ def paired_changes(
     return changes_between(base, aligned, same=same, level=level)
 
 
-def calibrated_null(
-    probs: npt.ArrayLike,
-    gold: npt.ArrayLike | None = None,
-    *,
-    metric: str = "ece",
-    n_resamples: int = DEFAULT_N_RESAMPLES,
-    rng: np.random.Generator | int,
-    level: float = 0.95,
-    **options: Any,
-) -> Null:
-    """Return what a perfectly calibrated model with these very probabilities would show.
-
-    Each simulation draws every gold choice from the question's own probabilities; a
-    prediction then comes true with probability c_i, its confidence. The metric of such
-    golds is not 0 (a plug-in ECE is biased upwards), and the measured value has to be read
-    against it.
-
-    Parameters
-    ----------
-    probs : array_like, shape (n, K)
-        Probabilities of the choices, NaN where a choice does not exist.
-    gold : array_like, optional
-        Ignored; it lets metrics and null be called alike.
-    metric : str
-        A key of `METRICS`.
-    n_resamples : int
-        Number of simulations.
-    rng, level, **options
-        As for `bootstrap`.
-
-    Returns
-    -------
-    Null
-
-    Raises
-    ------
-    ValueError
-        If the metric or an option is unknown, or a row cannot be used.
-
-    Examples
-    --------
-    Two answers of confidence 1 are always right; of confidence 1/2, they are right 0, 1 or 2
-    times, with gaps 1/2, 0 and 1/2 in a quarter, half and quarter of the simulations.
-
-    >>> calibrated_null([[1.0, 0.0], [1.0, 0.0]], rng=0).mean
-    0.0
-    >>> round(calibrated_null([[0.5, 0.5], [0.5, 0.5]], rng=0, n_resamples=20_000).mean, 2)
-    0.25
-    """
-    n_resamples = _check_request(n_resamples, rng)
-    check_fraction("level", level)
-    (chosen,) = metrics_named([metric])
-    simulate = chosen.simulate(probs, **_own_options([chosen], options)[0])
-    p = check_probs(probs)
-    generator = np.random.default_rng(rng)
-    blocks = [simulate(_draw_gold(p, size, generator)) for size in block_sizes(len(p), n_resamples)]
-    draws = np.concatenate(blocks)
-    known = draws[np.isfinite(draws)]
-    return Null(
-        float(np.mean(known)) if known.size else np.nan, *spread_of(known, level, chosen.bounds)
-    )
-
-
-def _draw_gold(probs: FloatArray, size: int, generator: np.random.Generator) -> IntArray:
-    """Draw (size, n) gold indices, each from its question's probabilities."""
-    edges = np.cumsum(np.nan_to_num(np.maximum(probs, 0.0)), axis=1)
-    draws = generator.random((size, len(probs)))
-    draws *= edges[:, -1]
-    # As small as they can be: ten million of them pass through memory several times.
-    gold = np.zeros(draws.shape, dtype=np.min_scalar_type(-probs.shape[1]))
-    beyond = np.empty(draws.shape, dtype=bool)
-    for edge in np.ascontiguousarray(edges.T[:-1]):
-        gold += np.greater_equal(draws, edge, out=beyond)
-    return gold
-
-
-def _check_request(n_resamples: object, rng: object) -> int:
-    if isinstance(rng, bool) or not isinstance(rng, np.random.Generator | int | np.integer):
-        raise ValueError(f"rng must be a numpy.random.Generator or an int seed; got {rng!r}.")
-    return check_count("n_resamples", n_resamples, least=2)
-
-
-def _own_options(metrics: Collection[Metric], options: dict[str, Any]) -> list[dict[str, Any]]:
-    """Give each metric those of the options that it takes."""
-    check_options(**options)
-    return [metric.own(options) for metric in metrics]
-
-
 def _prepare(
     metrics: Collection[Metric],
     probs: npt.ArrayLike,
@@ -362,9 +236,53 @@ def _prepare(
     options: dict[str, Any],
 ) -> dict[str, tuple[float, Statistic]]:
     """Return each metric's value and the deviations of its resamples; rows are checked once."""
-    some_need_usable = any(metric.needs_usable for metric in metrics)
-    p, g = check_rows(probs, gold, allow_unusable=not some_need_usable)
+    check_options(**options)
+    answers = answers_for(metrics, probs, gold)
     return {
-        metric.name: metric.value_and_deviations(p, g, **own)
-        for metric, own in zip(metrics, _own_options(metrics, options), strict=True)
+        metric.name: metric.value_and_deviations(answers, **metric.own(options))
+        for metric in metrics
     }
+
+
+def bootstrap_pairs(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    n_bins: int = DEFAULT_N_BINS,
+    binning: str = "uniform",
+    n_resamples: int = DEFAULT_N_RESAMPLES,
+    rng: np.random.Generator | int,
+    level: float = 0.95,
+) -> Estimate:
+    """Return `calibration_error` of pairs with standard error and interval, as `bootstrap` does.
+
+    Parameters
+    ----------
+    confidence : array_like, shape (n,)
+        Probability of the predicted choice.
+    correct : array_like, shape (n,)
+        1 where the prediction is gold, else 0.
+    n_bins, binning, n_resamples, rng, level
+        As for `bootstrap`; with the same seed both share their resamples.
+
+    Returns
+    -------
+    Estimate
+
+    Raises
+    ------
+    ValueError
+        If an option is unknown or the pairs are not probabilities and 0/1.
+
+    Examples
+    --------
+    >>> estimate = bootstrap_pairs([0.4, 0.7, 0.9], [1, 0, 1], n_bins=2, rng=0)
+    >>> round(estimate.value, 6)  # (|1 - .4| + 2 |.5 - .8|) / 3
+    0.4
+    """
+    n_resamples = check_request(n_resamples, rng)
+    conf, hit = check_pairs(confidence, correct)
+    error = pairs_error(conf, n_bins=n_bins, binning=binning)
+    value, deviations = error.value_and_deviations(hit.astype(np.int64))
+    (draws,) = resampled_values({"": deviations}, conf.size, n_resamples, rng).values()
+    return Estimate(value, *interval_over(value, list(draws.T), level, (0.0, 1.0)))

@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from scipy import fft, sparse
 
-from calib_harness.core.bin_errors import Statistic
+from calib_harness.core.answers import Answers, Choices
+from calib_harness.core.bin_errors import Simulation, Statistic, point_value
 from calib_harness.core.checks import FloatArray, IntArray
+from calib_harness.core.registry import metric
 
 _HALVINGS = 10
 _SMALLEST_WIDTH = 0.001
@@ -27,15 +30,51 @@ _COARSEST_MESH = 200
 _ROWS_AT_ONCE = 64  # resamples per Fourier transform: bounds memory
 
 
-def smece_statistic(confidence: FloatArray, correct: FloatArray) -> Statistic:
-    """Return the function from (R, n) counts to (R,) SmoothECEs at their own widths."""
-    f = np.clip(confidence, 0.0, 1.0)
-    residual = f - correct
+def smece_of(answers: Answers) -> Statistic:
+    """Return the function from (R, n) counts to (R,) SmoothECEs, each at its own width."""
+    f = np.clip(answers.confidence, 0.0, 1.0)
+    residual = f - answers.correct
 
     def evaluate(counts: FloatArray) -> FloatArray:
         return fixed_point(f, counts * residual, counts)[0]
 
     return evaluate
+
+
+def smece_simulation(choices: Choices) -> Simulation:
+    """Return the SmoothECE of the top label for simulated gold indices."""
+    f = np.clip(choices.confidence, 0.0, 1.0)
+
+    def evaluate(gold: IntArray) -> FloatArray:
+        residuals = f - (gold == choices.prediction)
+        return fixed_point(f, residuals, np.ones_like(residuals))[0]
+
+    return evaluate
+
+
+@metric(
+    "smece",
+    "lower",
+    formula="∫ |smoothed (c − a)|, at the width equal to the error",
+    source="Błasiok and Nakkiran 2023",
+    statistic=smece_of,
+    simulation=smece_simulation,
+)
+def smece(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
+    """Return the SmoothECE of the predicted choice (Błasiok and Nakkiran 2023).
+
+    smECE = ∫ |Σ_i (c_i - a_i) φ_σ(t - c_i)| dt / N with a reflected Gaussian φ_σ, at the
+    width σ equal to the error itself; evaluated on the grid of the authors' package relplot.
+
+    Arguments, result and errors as for `ece`, without options.
+
+    Examples
+    --------
+    >>> smece([[1.0, 0.0], [0.0, 1.0]], [0, 1])
+    0.0
+    """
+    answers = Answers.of(probs, gold)
+    return point_value(smece_of(answers), len(answers))
 
 
 def fixed_point(

@@ -12,8 +12,8 @@ import pandas as pd
 from calib_harness.analysis import rank_agreement
 from calib_harness.analysis.results import settings_in
 from calib_harness.core.checks import FloatArray
-from calib_harness.core.inference import min_ranks
 from calib_harness.core.metrics import METRICS
+from calib_harness.core.ranks import min_ranks
 from calib_harness.errors import UserError
 from calib_harness.figures.display import DataDisplay
 from calib_harness.figures.selection import only_value, short_labels

@@ -10,7 +10,7 @@ import numpy as np
 from calib_harness.analysis.reliability import Reliability, reliability, reliability_at
 from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.checks import check_rows
-from calib_harness.core.inference import DEFAULT_N_RESAMPLES
+from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.figures.display import CurvesDisplay
 from calib_harness.figures.selection import common_parts, run_labels
 from calib_harness.figures.style import (

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from calib_harness.core.accuracy import aurc, risks
 from calib_harness.core.checks import FloatArray, check_count, check_rows
 from calib_harness.core.confidence import top_label
-from calib_harness.core.inference import DEFAULT_N_RESAMPLES, Estimate, bootstrap
-from calib_harness.core.metrics import aurc
-from calib_harness.core.ranking import risks
+from calib_harness.core.inference import bootstrap
+from calib_harness.core.options import DEFAULT_N_RESAMPLES
+from calib_harness.core.resampling import Estimate
 from calib_harness.figures.display import CurvesDisplay
 from calib_harness.figures.selection import common_parts, run_labels
 from calib_harness.figures.style import (

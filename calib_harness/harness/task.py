@@ -15,8 +15,9 @@ from lm_eval.api.samplers import ContextSampler
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
+from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scores, usable_rows
-from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable

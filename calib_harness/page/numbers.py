@@ -16,8 +16,8 @@ from calib_harness.analysis.reliability import (
     empty_reliability,
     reliability_of_each,
 )
-from calib_harness.core.draws import Draws
-from calib_harness.core.ranking import risks
+from calib_harness.core.accuracy import risks
+from calib_harness.core.resampling import Draws
 from calib_harness.page.parallel import in_order
 from calib_harness.predictions.table import Bools, Floats, Predictions
 

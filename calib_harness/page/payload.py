@@ -15,9 +15,10 @@ from calib_harness.analysis.matching import Models
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.reliability import Reliability
 from calib_harness.analysis.results import is_harmed
-from calib_harness.core.draws import Draws
-from calib_harness.core.inference import calibrated_null
-from calib_harness.core.metrics import METRICS, choice_mass
+from calib_harness.core.accuracy import choice_mass
+from calib_harness.core.metrics import METRICS
+from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.resampling import Draws
 from calib_harness.page.numbers import (
     BINNINGS,
     COVERAGES,

@@ -13,7 +13,8 @@ import pytest
 import calib_harness as ch
 from calib_harness import METRICS
 from calib_harness.core import resampling
-from calib_harness.core.inference import resample_counts
+from calib_harness.core.answers import Answers, Choices
+from calib_harness.core.resampling import resample_counts
 from tests.core import naive
 from tests.core.strategies import random_questions
 from tests.core.test_metrics import settings_of
@@ -52,7 +53,7 @@ def test_simulated_equals_function_of_each_gold(name: str) -> None:
         n_choices = (~np.isnan(probs)).sum(axis=1)
         golds = rng.integers(n_choices, size=(5, 30))
         for options in settings_of(name):
-            found = METRICS[name].simulate(probs, **options)(golds)
+            found = METRICS[name].simulate(Choices.checked(probs), **options)(golds)
             expected = [METRICS[name].function(probs, gold, **options) for gold in golds]
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
 
@@ -123,7 +124,8 @@ def test_paired_interval_and_p_value_cover_all_pairs_of_worlds(binning: str) -> 
     other = ch.softmax_scores(1.6 * np.log(probs) + rng.normal(size=probs.shape) / 4)
     counts = np.concatenate(list(resample_counts(120, 200, 3)))
     base, aligned = (
-        METRICS["ece"].prepare_deviations(p, gold, binning=binning)(counts) for p in (probs, other)
+        METRICS["ece"].value_and_deviations(Answers.of(p, gold), binning=binning)[1](counts)
+        for p in (probs, other)
     )
     change = ch.ece(other, gold, binning=binning) - ch.ece(probs, gold, binning=binning)
     draws = [change - (aligned[:, j] - base[:, i]) for i in (0, 1) for j in (0, 1)]
@@ -326,7 +328,7 @@ def test_memory_stays_bounded(name: str) -> None:
 @pytest.mark.parametrize(
     ("names", "options", "message"),
     [
-        (["ECE"], {}, "metric must be one of 'acc', 'ece'"),
+        (["ECE"], {}, "metric must be one of 'acc', 'brier_score'"),
         ("ece", {}, "names must be a list of metrics; got the string 'ece'"),
         (["acc"], {"n_bins": 0}, "n_bins must be a whole number"),
         (["acc"], {"bins": 3}, "options must be among n_bins, .*; got 'bins'"),
