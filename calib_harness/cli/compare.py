@@ -33,6 +33,11 @@ if TYPE_CHECKING:
     from calib_harness.analysis import ChainComparison, Comparison
 
 _TABLES = ("changes", "over_families", "over_tasks", "decomposition")
+# What a terminal shows first, where not all columns fit.
+_MATTERS = (
+    *("aligned", "to_stage", "stage", "task", "method", "metric", "change", "p_holm", "value"),
+    *("base", "from_stage", "family", "clear", "base_value", "aligned_value", "low", "high"),
+)
 _CHAIN_TABLES = ("changes", "values", "trends")
 
 
@@ -78,8 +83,9 @@ def compare(
     from calib_harness.analysis.paired import check_options
     from calib_harness.analysis.pairs_file import read_chain, read_pairs
     from calib_harness.analysis.results import DEFAULT_METRICS
-    from calib_harness.cli.readable import for_reading
-    from calib_harness.cli.render import choose_format, emit, render, render_data
+    from calib_harness.cli.readable import for_reading, harm_first
+    from calib_harness.cli.render import choose_format, emit, render_data
+    from calib_harness.cli.terminal import is_fitted, show
     from calib_harness.predictions import load_predictions
 
     # All that may be wrong with the options is found before any log is read.
@@ -115,8 +121,10 @@ def compare(
     if chosen in (Format.csv, Format.json):
         emit(render_data(frames, chosen), output)
     else:
+        if is_fitted(chosen, output) and "changes" in frames:
+            frames["changes"] = harm_first(frames["changes"])
         readable = {_title(name, frame): for_reading(frame) for name, frame in frames.items()}
-        emit(render(readable, chosen), output)
+        show(readable, chosen, output, first=_MATTERS)
 
 
 def _chosen_frames(

@@ -63,7 +63,8 @@ def metrics(
     show_log()
     from calib_harness.analysis.metrics_frame import DEFAULT_METRICS, metrics_frame, wide_frame
     from calib_harness.cli.readable import metrics_for_reading
-    from calib_harness.cli.render import choose_format, emit, render, render_data
+    from calib_harness.cli.render import choose_format, emit, render_data
+    from calib_harness.cli.terminal import show
     from calib_harness.predictions import PredictionStream
 
     n_jobs = workers(jobs)
@@ -89,4 +90,4 @@ def metrics(
     if chosen in (Format.csv, Format.json):
         emit(render_data({"metrics": wide}, chosen), output)
     else:
-        emit(render({"": metrics_for_reading(wide)}, chosen), output)
+        show({"": metrics_for_reading(wide)}, chosen, output)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from calib_harness.analysis.results import is_harmed
 from calib_harness.cli.render import number, p_value, with_error
 from calib_harness.predictions.table import DEFAULT_REVISIONS
 
@@ -68,6 +70,18 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
         else:
             shown[column] = [cell_text(value) for value in values]
     return shown
+
+
+def harm_first(changes: pd.DataFrame) -> pd.DataFrame:
+    """Order changes for a reader: clear harm first, the largest on top; improvements last."""
+    harm = pd.Series(0.0, index=changes.index)
+    for metric, group in changes.groupby("metric", sort=False):
+        sign = is_harmed(group["base_value"], group["aligned_value"], str(metric))
+        size = (group["aligned_value"].abs() - group["base_value"].abs()).abs()
+        harm.loc[group.index] = (sign * size).fillna(0.0)
+    certain = changes["clear"].to_numpy(dtype=float) if "clear" in changes else 0.0
+    order = pd.DataFrame({"clear": certain * np.sign(harm), "harm": harm})
+    return changes.loc[order.sort_values(["clear", "harm"], ascending=False, kind="stable").index]
 
 
 def cell_text(value: Any) -> str:

@@ -40,11 +40,16 @@ def show(
         Columns in the order of their importance; those that are not named follow in their own
         order. What does not fit any more is left out and named.
     """
-    if form is not Format.table or output is not None or not sys.stdout.isatty():
+    if not is_fitted(form, output):
         emit(render(dict(frames), form), output)
         return
     width = Console().width
     emit("\n\n".join(fitted(title, frame, width, first) for title, frame in frames.items()), None)
+
+
+def is_fitted(form: Format, output: Path | None) -> bool:
+    """Whether tables go to a terminal, whose width they have to fit."""
+    return form is Format.table and output is None and sys.stdout.isatty()
 
 
 def fitted(title: str, frame: pd.DataFrame, width: int, first: Sequence[str] = ()) -> str:
@@ -101,7 +106,8 @@ def _chosen(frame: pd.DataFrame, width: int, first: Sequence[str]) -> list[str]:
     wanted += [name for name in frame.columns if name not in wanted]
     room, chosen = width + _GAP, set()
     for name in wanted:
-        least = widths[name] if name in wanted[1:] else min(widths[name], _LEAST_NAME)
+        # Only the name of a row may be shortened, to a third of the screen at most.
+        least = widths[name] if name != wanted[0] else min(widths[name], width // 3)
         if least + _GAP <= room:
             chosen.add(name)
             room -= least + _GAP

@@ -187,9 +187,12 @@ class _Missing:
             self._logs[reason].append(contents.header.task)
 
     def report(self) -> None:
+        # What nobody has asked for is no news.
+        level = logging.DEBUG if self._wanted is None else logging.INFO
         for reason, tasks in self._logs.items():
             named = sorted(set(tasks))
-            logger.info(
+            logger.log(
+                level,
                 "%s: not in %d log(s) of %s%s: %s",
                 ", ".join(self._methods[reason]),
                 len(tasks),

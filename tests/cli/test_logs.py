@@ -132,8 +132,12 @@ def test_settings_that_vary_get_a_column(tmp_path: Path, call: Callable) -> None
     assert "2025-01-02T00:00:00.0" in out
 
 
-def test_methods_not_in_the_logs_are_listed(logs: Path, call: Callable) -> None:
+def test_methods_not_in_the_logs_are_listed_if_asked_for(logs: Path, call: Callable) -> None:
     _, out, err = call("metrics", logs, "--metrics", "acc")
+    assert "not in 2 log(s)" not in err
+    _, out, err = call(
+        *("metrics", logs, "--metrics", "acc", "--methods", "choice,continuation-bytes")
+    )
     assert "continuation-bytes: not in 2 log(s) of toy: the log scores letters" in err
     assert "not in" not in out
 

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 from rich.cells import cell_len
 
+from calib_harness.cli.readable import harm_first
 from calib_harness.cli.terminal import fitted
 
 N_ROWS = 6
@@ -77,3 +78,16 @@ def test_a_table_of_one_row_keeps_its_columns():
     text = fitted("", frame().head(1), 400)
     assert "All rows" not in text
     assert "arc" in text
+
+
+def test_harm_comes_first_and_clear_harm_before_what_chance_may_have_made():
+    changes = pd.DataFrame(
+        {
+            "metric": ["ece", "acc", "ece", "ece", "overconfidence"],
+            "base_value": [0.10, 0.60, 0.10, 0.10, 0.05],
+            "aligned_value": [0.05, 0.50, 0.30, 0.35, -0.06],
+            "change": [-0.05, -0.10, 0.20, 0.25, -0.11],
+            "clear": [True, True, True, False, True],
+        }
+    )
+    assert harm_first(changes).index.tolist() == [2, 1, 4, 3, 0]

@@ -293,7 +293,7 @@ def test_file_of_something_else_is_named(tmp_path: Path, caplog: pytest.LogCaptu
 def test_missing_methods_are_listed_with_the_reason(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO")
+    caplog.set_level("DEBUG")  # nobody asked for them
     write_run(tmp_path, [entry(0, [-1.0, -2.0], 0, texts=["u", "v"])])
     load(tmp_path)
     assert (
