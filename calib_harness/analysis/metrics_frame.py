@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,16 +21,20 @@ from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import Options
 from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
-from calib_harness.predictions.table import Floats, Ints, Predictions
+from calib_harness.predictions.table import UNDECIDED, Floats, Ints, Predictions
+
+logger = logging.getLogger(__name__)
 
 #: What the metrics table shows unless told otherwise.
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "auroc", "overconfidence")
 #: Columns that say which run a row is about.
 RUN_COLUMNS = [
     *("model", "revision", "task", "method", "n_shot", "chat_template", "settings", "date"),
-    "source",
+    *("source", "gold"),
 ]
-COUNT_COLUMNS = ["n", "n_unusable", "M"]
+COUNT_COLUMNS = ["n", "n_unusable", "n_tied", "n_distinct", "n_truncated", "M"]
+#: What the probabilities of a question's letters may exceed 1 by: rounding, in half precision too.
+MASS_TOLERANCE = 0.01
 VALUE_COLUMNS = ["metric", "value", "stderr", "low", "high"]
 
 
@@ -92,9 +97,11 @@ def metrics_frame(
     -------
     DataFrame
         Columns ``model, revision, task, method, n_shot, chat_template, settings, date,
-        source`` (which run), ``n`` (questions), ``n_unusable``, ``M`` (bins), ``metric``,
-        ``value``, ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN
-        without resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
+        source, gold`` (which run, and why its gold may be believed), ``n`` (questions),
+        ``n_unusable``, ``n_tied`` (with several best choices), ``n_distinct`` (different
+        prompts), ``n_truncated`` (contexts cut off), ``M`` (bins), ``metric``, ``value``,
+        ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
+        resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
         calibrated model with these confidences would show, its standard deviation and its
         central 95 %. With `recalibrate` also ``temperature`` and ``ece_recalibrated``.
 
@@ -123,7 +130,8 @@ def metrics_frame(
         rows.extend(part)
     columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS]
     frame = pd.DataFrame(rows, columns=columns)
-    return frame.assign(n_shot=whole_numbers(frame["n_shot"]))
+    whole = ("n_shot", "n_distinct", "n_truncated")
+    return frame.assign(**{name: whole_numbers(frame[name]) for name in whole})
 
 
 def whole_numbers(values: pd.Series) -> pd.Series:
@@ -194,6 +202,9 @@ def summarise(
         **{name: getattr(h, name) for name in RUN_COLUMNS},
         "n": len(p),
         "n_unusable": int((~p.usable).sum()),
+        "n_tied": int(p.tied.sum()),
+        "n_distinct": p.n_distinct,
+        "n_truncated": p.n_truncated,
         "M": options.n_bins,
     }
     probs, gold = p.probs[p.usable], p.gold[p.usable]
@@ -224,14 +235,22 @@ def _estimates(
         if name == "choice_mass":  # of letters only
             if p.header.method == "choice":
                 result[name] = _choice_mass(p, options)
-        elif name == "acc" and len(gold) < len(p):  # a question that cannot be used is wrong
-            result[name] = _evaluate([name], p.probs, p.gold, options, draws)[name]
+        elif name == "acc" and len(gold) < len(p):
+            result[name] = _accuracy(p, options, draws)
         else:
             result[name] = (np.nan,) * 4
     named = [name for name, row in result.items() if name != "choice_mass" and np.isnan(row[0])]
     if len(gold) and named:
         result.update(_evaluate(named, probs, gold, options, draws))
     return result
+
+
+def _accuracy(p: Predictions, options: SummaryOptions, draws: dict[str, Draws] | None) -> _Row:
+    """Accuracy where some questions cannot be used: they are wrong, unless gold is not known."""
+    decided = p.gold != UNDECIDED
+    if not (p.gold[decided] >= 0).any():
+        return (np.nan,) * 4
+    return _evaluate(["acc"], p.probs[decided], p.gold[decided], options, draws)["acc"]
 
 
 def _evaluate(
@@ -258,6 +277,16 @@ def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
     if not len(scores):
         return (np.nan,) * 4
     value = float(choice_mass(scores))
+    largest = float(np.exp(scores).sum(axis=1, where=~np.isnan(scores)).max())
+    if largest > 1.0 + MASS_TOLERANCE:
+        logger.warning(
+            "%s on %s: choice_mass is left out, because the probabilities of the letters add up "
+            "to %.3g: these scores are no log-probabilities (logits?)",
+            p.header.label,
+            p.header.task,
+            largest,
+        )
+        return (np.nan,) * 4
     if not options.n_resamples or len(scores) < 2:
         return value, np.nan, np.nan, np.nan
     stderr = float(np.exp(scores).sum(axis=1, where=~np.isnan(scores)).std(ddof=1))

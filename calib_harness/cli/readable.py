@@ -9,6 +9,7 @@ import pandas as pd
 
 from calib_harness.analysis.results import is_harmed
 from calib_harness.cli.render import number, p_value, with_error
+from calib_harness.predictions.gold import NOT_VERIFIED
 from calib_harness.predictions.table import DEFAULT_REVISIONS
 
 
@@ -29,6 +30,16 @@ def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
     shown["n"] = wide["n"].astype(str)
     if wide["n_unusable"].any():
         shown["unusable"] = wide["n_unusable"].astype(str)
+    for column, title in (
+        ("n_tied", "tied"),
+        ("n_distinct", "distinct prompts"),
+        ("n_truncated", "truncated"),
+    ):
+        usual = wide["n"] if column == "n_distinct" else 0
+        if (wide[column].notna() & (wide[column] != usual)).any():
+            shown[title] = [cell_text(value) for value in wide[column]]
+    if (wide["gold"] == NOT_VERIFIED).any():
+        shown["gold"] = wide["gold"]
     shown["M"] = wide["M"].astype(str)
     names = [c for c in wide.columns if f"{c}_stderr" in wide.columns]
     for name in names:

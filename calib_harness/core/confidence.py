@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -60,6 +62,71 @@ METHODS: dict[str, Method] = {
 #: The letters of a choice prompt, in the order of the choices.
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _AROUND_LETTERS = " \n().:[]"
+
+
+#: Letters of other scripts and numerals, in the order in which they label choices.
+_OTHER_LABELS = tuple(
+    tuple(labels.split())
+    for labels in (
+        *("1 2 3 4 5 6 7 8 9 10", "0 1 2 3 4 5 6 7 8 9"),
+        "I II III IV V VI VII VIII IX X",
+        *("Α Β Γ Δ Ε Ζ Η Θ", "А Б В Г Д Е Ж З", "А Б В Г Ґ Д Е Є"),
+        *("أ ب ج د ه و ز ح", "ا ب پ ت ث ج چ ح", "א ב ג ד ה ו ז ח"),
+        *("क ख ग घ ङ च छ ज", "ক খ গ ঘ ঙ চ ছ জ", "ก ข ค ง จ ฉ ช ซ"),
+        *("ア イ ウ エ オ カ キ ク", "イ ロ ハ ニ ホ ヘ ト チ"),
+        *("가 나 다 라 마 바 사 아", "ㄱ ㄴ ㄷ ㄹ ㅁ ㅂ ㅅ ㅇ", "甲 乙 丙 丁 戊 己 庚 辛"),
+    )
+)
+
+
+def is_labelled(choices: Sequence[str], context: str) -> bool:
+    """Whether the choices are labels of any script that the context lists beside their texts.
+
+    Digits may be answers as well as labels, so these count only where the context shows them as
+    labels, one after the other: ``1. red``, ``(ب) أحمر``.
+
+    Parameters
+    ----------
+    choices : sequence of str
+        What is scored, delimiter included or not.
+    context : str
+        The prompt before them.
+
+    Examples
+    --------
+    >>> is_labelled([" 1", " 2"], "Which? 1. red 2. blue Answer:"), is_labelled(["1", "2"], "1+1=")
+    (True, False)
+    """
+    if is_lettered(choices):
+        return True
+    return bool(may_be_labels(choices)) and _lists(
+        context, [c.strip(_AROUND_LETTERS) for c in choices]
+    )
+
+
+def may_be_labels(choices: Sequence[str]) -> bool:
+    """Whether the choices are labels if the context lists them; see :func:`is_labelled`."""
+    plain = tuple(_plain_label(choice) for choice in choices)
+    return len(plain) > 1 and any(plain == labels[: len(plain)] for labels in _OTHER_LABELS)
+
+
+def _plain_label(choice: str) -> str:
+    """Return a label in capitals, its digits as 0 to 9."""
+    label = unicodedata.normalize("NFKC", choice.strip(_AROUND_LETTERS)).upper()
+    return "".join(str(unicodedata.decimal(sign, sign)) for sign in label)
+
+
+def _lists(context: str, labels: Sequence[str]) -> bool:
+    """Whether the context lists the labels in order, each set off from what follows."""
+    position = 0
+    for label in labels:
+        found = re.compile(rf"(?:^|[\s(\[]){re.escape(label)}\s*[.):\],،、．-]").search(
+            context, position
+        )
+        if not found:
+            return False
+        position = found.end()
+    return True
 
 
 def is_lettered(choices: Sequence[str]) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Sequence
+from collections import UserDict
+from collections.abc import ItemsView, Mapping, Sequence
 from typing import Any
 
 from calib_harness.errors import UserError
 
 MAX_CHOICES = 10
+
+#: Key of a sample log under which our tasks state what they know of a question.
+FACTS_KEY = "calib_harness"
 
 
 def check_choices(where: str, choices: Any) -> None:
@@ -43,3 +47,17 @@ def gold_among(choices: Sequence[str], target: Any) -> int | None:
     if isinstance(target, str):
         return choices.index(target) if target in choices else None
     return int(target) if target in range(len(choices)) else None
+
+
+class LoggedItems(UserDict[str, Any]):
+    """What lm-eval gets for one question: metrics to aggregate, and facts that it only logs.
+
+    lm-eval aggregates what `items` gives, and copies every key into its sample log.
+    """
+
+    def __init__(self, metrics: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        super().__init__({**metrics, FACTS_KEY: dict(facts)})
+
+    def items(self) -> ItemsView[str, Any]:
+        """Return the metrics alone."""
+        return ItemsView({key: self[key] for key in self if key != FACTS_KEY})

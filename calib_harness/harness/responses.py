@@ -19,11 +19,15 @@ class TokenLogprobs(NamedTuple):
     token_logprobs : list of float or None
         One log-probability per token, each given everything before it; None if the backend
         does not tell.
+    truncated : int or None
+        Tokens cut off the beginning, so that the model could read the rest; None if the
+        backend does not tell.
     """
 
     logprob: float
     is_greedy: bool
     token_logprobs: list[float] | None
+    truncated: int | None = None
 
 
 UNSCORABLE = TokenLogprobs(math.nan, False, [])

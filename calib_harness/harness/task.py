@@ -21,7 +21,7 @@ from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable
-from calib_harness.harness.questions import check_choices, gold_among
+from calib_harness.harness.questions import LoggedItems, check_choices, gold_among
 from calib_harness.harness.task_yaml import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
@@ -245,10 +245,20 @@ class CalibrationTask(ConfigurableTask):
             warn_of_mass(name, questions)
         return None
 
-    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
-        """One question's items, one per metric; `results` holds (score, is_greedy) pairs."""
+    def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> Mapping[str, Any]:
+        """One question's items, one per metric; `results` holds (score, is_greedy) pairs.
+
+        The log also gets the index of the right choice and the kind of prompt.
+        """
+        facts = {
+            "gold": self._gold(doc),
+            "prompt": "choice" if self.is_choice_prompt else "cloze",
+        }
         if "bypass" in self._metric_fn_list:  # --predict_only
-            return {}
+            return LoggedItems({}, facts)
+        return LoggedItems(self._items(doc, results), facts)
+
+    def _items(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         scores = [pair[0] for pair in results]
         outcome = self._outcome(doc, scores)
         items: dict[str, Any] = dict.fromkeys(self._metric_fn_list, outcome)

@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import math
 from array import array
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
 import numpy as np
 
-from calib_harness.core.confidence import METHODS, continuation_scores, is_lettered, pack_flat
+from calib_harness.core.confidence import (
+    METHODS,
+    continuation_scores,
+    is_labelled,
+    is_lettered,
+    may_be_labels,
+    pack_flat,
+)
 from calib_harness.predictions.entry import (
+    ACCURACIES,
     Choices,
+    Entry,
     EntryError,
     NotMultipleChoiceError,
+    OtherFormatError,
     decode_choices,
     decode_entry,
     document_hash,
-    gold_index,
+    first_context,
+    stated_gold,
 )
+from calib_harness.predictions.gold import Evidence, Settled, readings_of_target, settle
 from calib_harness.predictions.records import Record
-from calib_harness.predictions.table import Floats
+from calib_harness.predictions.table import Bools, Floats, Ints
 
 logger = logging.getLogger(__name__)
 
-_UNKNOWN = -1  # tokens of a continuation, where the log does not hold them
+_ROUNDING = 0.1  # by which a log-probability may exceed 0
+_UNKNOWN = -1  # tokens of a continuation, or cut off, where the log does not hold them
+_NOT_STATED = -(2**62)
 _PLAIN_FILTERS = (None, "none", "continuation-sum", "choice")
 
 
-class NotMultipleChoiceLogError(Exception):
+class UnusableLogError(Exception):
+    """The whole log cannot be used; the message says why, as the end of a sentence."""
+
+
+class NotMultipleChoiceLogError(UnusableLogError):
     """The whole log is of a task without choices; the message says of which kind."""
 
 
@@ -43,22 +63,38 @@ class Columns:
     delimiter: str | None = None
     doc_id: list[int] = field(default_factory=list)
     doc_hash: list[str] = field(default_factory=list)
-    gold: list[int] = field(default_factory=list)
+    prompt: array[int] = field(default_factory=lambda: array("q"))
+    truncated: array[int] = field(default_factory=lambda: array("q"))
+    by_index: array[int] = field(default_factory=lambda: array("q"))
+    by_text: array[int] = field(default_factory=lambda: array("q"))
+    stated: array[int] = field(default_factory=lambda: array("q"))
+    accuracies: dict[str, array[float]] = field(
+        default_factory=lambda: {name: array("d") for name in ACCURACIES}
+    )
     n_choices: list[int] = field(default_factory=list)
     logprobs: array[float] = field(default_factory=lambda: array("d"))
     n_bytes: array[int] = field(default_factory=lambda: array("q"))
+    n_chars: array[int] = field(default_factory=lambda: array("q"))
     tokens: array[float] = field(default_factory=lambda: array("d"))
     n_tokens: array[int] = field(default_factory=lambda: array("q"))
     filters: set[Any] = field(default_factory=set)
+    prompts: set[str] = field(default_factory=set)
+    documents: dict[int, bytes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     n_records: int = 0
     n_lettered: int = 0
-    n_same_continuation: int = 0
     n_without_tokens: int = 0
     _seen: dict[tuple[Any, Any], Any] = field(default_factory=dict)
     _lettered: dict[tuple[str, ...], bool] = field(default_factory=dict)
     _not_multiple_choice: str = ""
-    _logged_acc: list[tuple[int, float]] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.n_choices)
+
+    @property
+    def n_same_continuation(self) -> int:
+        """Number of questions whose choices stand in the context, not in the continuation."""
+        return len(self.documents)
 
     def add(self, record: Record) -> None:
         """Take in one record; what is wrong with it goes to ``problems``."""
@@ -68,12 +104,14 @@ class Columns:
                 raise EntryError(record.problem)
             self._add_entry(record.data, record.place)
         except NotMultipleChoiceError as error:
-            if not self.gold:
+            if not len(self):
                 self._not_multiple_choice = self._not_multiple_choice or str(error)
             self.problems.append(f"{record.place} was skipped: {error}")
+        except OtherFormatError as error:
+            raise UnusableLogError(str(error)) from None
         except EntryError as error:
             self.problems.append(f"{record.place} was skipped: {error}")
-        if self.n_records == 20 and not self.gold and self._not_multiple_choice:
+        if self.n_records == 20 and not len(self) and self._not_multiple_choice:
             raise NotMultipleChoiceLogError(self._not_multiple_choice)
 
     def _add_entry(self, data: bytes, place: str) -> None:
@@ -88,20 +126,32 @@ class Columns:
         choices = decode_choices(entry, expect_tokens=len(self.tokens) > 0)
         delimiter = " " if self.delimiter is None else self.delimiter
         texts = [continuation.removeprefix(delimiter) for continuation in choices.continuations]
-        gold = gold_index(entry.target, texts)
+        stated = stated_gold(entry)
+        by_index, by_text = readings_of_target(entry.target, texts)
         self._seen[key] = entry.filter
-        if entry.filter in _PLAIN_FILTERS and gold >= 0 and isinstance(entry.acc, (int, float)):
-            self._logged_acc.append((len(self.gold), float(entry.acc)))
+        facts = entry.calib_harness
+        if facts is not None and facts.prompt:
+            self.prompts.add(facts.prompt)
+        self.truncated.append(_UNKNOWN if choices.truncated is None else choices.truncated)
+        if len(texts) > 1 and texts.count(texts[0]) == len(texts):
+            self.documents[len(self)] = bytes(entry.doc)
+        is_plain = entry.filter in _PLAIN_FILTERS
+        for name, logged in self.accuracies.items():
+            logged.append(_accuracy(getattr(entry, name)) if is_plain else math.nan)
         self.doc_id.append(_number_of(entry.doc_id))
         self.doc_hash.append(doc_hash)
-        self.gold.append(gold)
-        self._add_choices(choices, texts)
+        self.prompt.append(_fingerprint(entry, choices))
+        self.by_index.append(by_index)
+        self.by_text.append(by_text)
+        self.stated.append(_NOT_STATED if stated is None else min(stated, 2**62))
+        self._add_choices(choices, texts, entry.arguments)
 
-    def _add_choices(self, choices: Choices, texts: list[str]) -> None:
+    def _add_choices(self, choices: Choices, texts: list[str], arguments: msgspec.Raw) -> None:
         self.n_choices.append(len(texts))
         self.n_bytes.extend(
             [len(t) if t.isascii() else len(t.encode("utf-8", "surrogatepass")) for t in texts]
         )
+        self.n_chars.extend(map(len, texts))
         if choices.tokens is None:
             self.n_without_tokens += 1
             self.logprobs.extend(choices.logprobs)
@@ -112,39 +162,83 @@ class Columns:
             for tokens in choices.tokens:
                 self.n_tokens.append(len(tokens))
                 self.tokens.extend(tokens)
-        if self.n_lettered == len(self.gold) - 1:  # still a log of letters so far
-            self.n_lettered += self._is_lettered(tuple(choices.continuations))
-        if len(texts) > 1 and len(set(texts)) == 1:
-            self.n_same_continuation += 1
+        if self.n_lettered == len(self) - 1:  # still a log of letters so far
+            self.n_lettered += self._is_lettered(tuple(choices.continuations), arguments)
 
-    def _is_lettered(self, continuations: tuple[str, ...]) -> bool:
+    def _is_lettered(self, continuations: tuple[str, ...], arguments: msgspec.Raw) -> bool:
         """Remember the answer: a log repeats the same few tuples of letters."""
         if continuations not in self._lettered:
-            self._lettered[continuations] = is_lettered(continuations)
+            self._lettered[continuations] = is_lettered(continuations) or (
+                may_be_labels(continuations)
+                and is_labelled(continuations, first_context(arguments))
+            )
         return self._lettered[continuations]
 
     def finish(self) -> None:
         """Check the log as a whole, once every record is in."""
-        if not self.gold and self._not_multiple_choice:
+        if not len(self) and self._not_multiple_choice:
             raise NotMultipleChoiceLogError(self._not_multiple_choice)
-        if self.gold and max(self.n_choices) < 2:
+        if len(self) and max(self.n_choices) < 2:
             raise NotMultipleChoiceLogError("each of its questions has one continuation only")
-        differing = self._n_differing_acc()
-        if differing:
-            self.problems.append(
-                f"{differing} of {len(self._logged_acc)} questions: the logged acc is not what the "
-                "logged scores and target give; accuracy is computed from the latter"
-            )
 
-    def _n_differing_acc(self) -> int:
-        if not self._logged_acc:
-            return 0
-        rows, acc = (np.asarray(column) for column in zip(*self._logged_acc, strict=True))
-        scores = pack_flat(np.asarray(self.logprobs), np.asarray(self.n_choices))[rows]
-        readable = ~np.isnan(scores).all(axis=1)
-        top = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
-        hit = top == np.asarray(self.gold)[rows]
-        return int((readable & (hit != (acc == 1.0))).sum())
+    def settle_gold(self) -> Settled:
+        """Choose the reading of the targets that the logged accuracies bear out."""
+        stated = np.asarray(self.stated)
+        n_choices = np.asarray(self.n_choices)
+        shared = np.zeros(len(self), dtype=bool)
+        shared[list(self.documents)] = True
+        outside = stated >= n_choices
+        return settle(
+            np.asarray(self.by_index),
+            np.asarray(self.by_text),
+            stated=np.where(outside, -1, stated),
+            is_stated=stated != _NOT_STATED,
+            n_choices=n_choices,
+            evidence=self._evidence(shared),
+            documents=self.documents,
+            shared=shared,
+        )
+
+    def _evidence(self, shared: Bools) -> list[Evidence]:
+        """Return what lm-eval's accuracies take for the answer: sums, or sums per length."""
+        logprobs, n_choices = np.asarray(self.logprobs), np.asarray(self.n_choices)
+        answers = {"acc": _answers(logprobs, n_choices)}
+        answers["em"] = answers["acc"]
+        known_lengths = ~shared  # lm-eval measures the choices, which stand in the context
+        if self.delimiter is None:
+            known_lengths &= False
+        for name, lengths in (("acc_norm", self.n_chars), ("acc_bytes", self.n_bytes)):
+            if not np.isnan(np.asarray(self.accuracies[name])).all():
+                per_unit = np.full(len(logprobs), np.nan)
+                np.divide(logprobs, lengths, out=per_unit, where=np.asarray(lengths) > 0)
+                answers[name] = np.where(known_lengths, _answers(per_unit, n_choices), -1)
+        return [
+            Evidence(name, np.asarray(self.accuracies[name]), answers[name])
+            for name in ACCURACIES
+            if name in answers
+        ]
+
+
+def _answers(flat: Floats, n_choices: Ints) -> Ints:
+    """Index of each question's largest score, the first on ties; -1 where there are no scores."""
+    scores = pack_flat(flat, n_choices)
+    readable = ~np.isnan(scores).all(axis=1)
+    top = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=1)
+    return np.where(readable, top, -1)
+
+
+def _accuracy(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def _fingerprint(entry: Entry, choices: Choices) -> int:
+    """Return a number that stands for the words of a question's requests."""
+    if isinstance(entry.prompt_hash, str):  # of the first request's context
+        words = "\0".join((entry.prompt_hash, *choices.continuations))
+        data = words.encode("utf-8", "surrogatepass")
+    else:
+        data = bytes(entry.arguments)
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
 
 
 def _number_of(doc_id: Any) -> int:
@@ -169,9 +263,14 @@ def method_scores(columns: Columns) -> tuple[dict[str, Floats], dict[str, str]]:
     missing = {"choice": "the log scores the choices' texts (a cloze prompt), not letters"}
     if columns.n_same_continuation:
         missing["continuation-bytes"] = "the choices are in the context, not in the continuation"
-    if columns.n_without_tokens == len(columns.gold):
+    if columns.n_without_tokens == len(columns):
         reason = "the log has no log-probabilities of single tokens (score a *_calib_cloze task)"
         missing.update(dict.fromkeys(("continuation-min", "continuation-mean"), reason))
+    if (logprobs[np.isfinite(logprobs)] > _ROUNDING).any():
+        raise UnusableLogError(
+            f"scores continuations by more than 0 (up to {np.nanmax(logprobs):.3g}), so these are "
+            "no log-probabilities, whose sums over tokens could be compared"
+        )
     counts = {name: np.asarray(getattr(columns, name)) for name in ("n_tokens", "n_bytes")}
     tokens = np.asarray(columns.tokens)
     scores = {
@@ -183,6 +282,8 @@ def method_scores(columns: Columns) -> tuple[dict[str, Floats], dict[str, str]]:
 
 
 def _is_choice_prompt(columns: Columns) -> bool:
-    """Our filters say which prompt it is; other logs show it by their continuations."""
+    """Our tasks and filters say which prompt it is; other logs show it by their continuations."""
+    if columns.prompts:
+        return columns.prompts == {"choice"}
     prompts = {METHODS[name].prompt for name in columns.filters if name in METHODS}
-    return prompts == {"choice"} if prompts else columns.n_lettered == len(columns.gold)
+    return prompts == {"choice"} if prompts else columns.n_lettered == len(columns)

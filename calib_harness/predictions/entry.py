@@ -7,19 +7,24 @@ library's json, which is slower and forgiving.
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import json
 import re
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
+
+from calib_harness.predictions.table import UNDECIDED
 
 
 class EntryError(Exception):
     """An entry of a log that cannot be used; the message says why."""
+
+
+class OtherFormatError(EntryError):
+    """An entry of a file that another program wrote, or a version that is not read."""
 
 
 class NotMultipleChoiceError(EntryError):
@@ -37,11 +42,28 @@ class Choices(NamedTuple):
         Sum over each continuation's tokens.
     tokens : list of list of float or None
         Log-probability of each token, if the log has them for every choice.
+    truncated : int or None
+        Tokens cut off the beginning of the longest request; None if the log does not tell.
     """
 
     continuations: list[str]
     logprobs: list[float]
     tokens: list[list[float]] | None
+    truncated: int | None
+
+
+class Facts(msgspec.Struct, gc=False):
+    """What our own tasks state of a question, under the key ``calib_harness``."""
+
+    gold: int | None = None
+    prompt: str = ""
+
+
+#: Metrics whose logged value names the gold as an index, beside what they are computed from.
+_NAMING_GOLD = ("ece", "sce", "brier_score", "nll", "likelihood", "f1", "mcc")
+#: Accuracies that lm-eval logs question by question.
+ACCURACIES = ("acc", "acc_norm", "acc_bytes", "em")
+_NOTHING = msgspec.Raw(b"")
 
 
 class Entry(msgspec.Struct, gc=False):
@@ -49,24 +71,47 @@ class Entry(msgspec.Struct, gc=False):
 
     doc_id: Any = None
     doc_hash: Any = None
+    prompt_hash: Any = None
     target: Any = None
     filter: Any = None
     acc: Any = None
-    arguments: msgspec.Raw = msgspec.Raw(b"")
-    resps: msgspec.Raw = msgspec.Raw(b"")
+    acc_norm: Any = None
+    acc_bytes: Any = None
+    em: Any = None
+    logit_0: Any = None
+    calib_harness: Facts | None = None
+    doc: msgspec.Raw = _NOTHING
+    arguments: msgspec.Raw = _NOTHING
+    resps: msgspec.Raw = _NOTHING
+    ece: msgspec.Raw = _NOTHING
+    sce: msgspec.Raw = _NOTHING
+    brier_score: msgspec.Raw = _NOTHING
+    nll: msgspec.Raw = _NOTHING
+    likelihood: msgspec.Raw = _NOTHING
+    f1: msgspec.Raw = _NOTHING
+    mcc: msgspec.Raw = _NOTHING
 
 
 class _Argument(msgspec.Struct, gc=False):
     arg_1: Any = None
 
 
+class _Response(msgspec.Struct, array_like=True, gc=False):
+    """One answer of a backend that tells tokens; ours also tell what was cut off."""
+
+    logprob: float
+    is_greedy: msgspec.Raw
+    tokens: list[float]
+    truncated: int = -1
+
+
 _ENTRY = msgspec.json.Decoder(Entry)
 _ARGUMENTS = msgspec.json.Decoder(dict[str, _Argument] | list[tuple[msgspec.Raw, Any]])
 _PAIRS = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw]]], strict=False)
-_TRIPLES = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw, list[float]]]], strict=False)
+_RESPONSES = msgspec.json.Decoder(list[list[_Response]], strict=False)
 _NO_CONTINUATION = "requests have no continuation"
-_MOST_DIGITS = 100  # of an index; longer numbers are a choice's text, or nothing
-_DECIMAL = re.compile(r"[+-]?\d+(\.0*)?")
+_IN_ORDER = tuple(tuple(f"gen_args_{i}" for i in range(n)) for n in range(65))
+_NUMBER = re.compile(r"\d+$")
 
 
 def decode_entry(data: bytes) -> Entry:
@@ -84,12 +129,58 @@ def _decode(data: bytes) -> Entry:
         return _ENTRY.decode(data)
     except msgspec.DecodeError:
         raw = _loads(data)
-        fields = {name: raw.get(name) for name in ("doc_id", "doc_hash", "target", "filter", "acc")}
-        arguments, resps = (
-            msgspec.Raw(json.dumps(raw[name]).encode()) if name in raw else msgspec.Raw(b"")
-            for name in ("arguments", "resps")
-        )
-        return Entry(**fields, arguments=arguments, resps=resps)
+        fields: dict[str, Any] = {}
+        for field in msgspec.structs.fields(Entry):
+            value = raw.get(field.name)
+            if field.type is msgspec.Raw:
+                present = field.name in raw
+                fields[field.name] = (
+                    msgspec.Raw(json.dumps(value).encode()) if present else _NOTHING
+                )
+            elif field.name == "calib_harness":
+                fields[field.name] = _facts(value)
+            else:
+                fields[field.name] = value
+        return Entry(**fields)
+
+
+def _facts(value: Any) -> Facts | None:
+    try:
+        return msgspec.convert(value, Facts | None)
+    except msgspec.ValidationError:
+        raise EntryError("its 'calib_harness' is not what our tasks write there") from None
+
+
+def stated_gold(entry: Entry) -> int | None:
+    """Index of the right choice as the entry states it, beside its target; None if it does not.
+
+    -1 where it states that there is none, ``UNDECIDED`` where it states several.
+    """
+    if entry.calib_harness is not None:
+        gold = entry.calib_harness.gold
+        return -1 if gold is None else gold
+    for name in _NAMING_GOLD:
+        raw = getattr(entry, name)
+        if raw:
+            found = _gold_of_item(json.loads(bytes(raw)))
+            if found is not None:
+                return found
+    return None
+
+
+def _gold_of_item(item: Any) -> int | None:
+    """Read [probabilities, gold], as our metrics are logged, or [gold, …], as lm-eval's are."""
+    if not isinstance(item, list) or len(item) != 2:
+        return None
+    first, second = item
+    ours = (isinstance(first, list) or first is None) and not isinstance(second, (list, str))
+    gold = second if ours else first
+    if isinstance(gold, list):
+        return UNDECIDED
+    if gold is None:
+        return -1
+    whole = isinstance(gold, int) or (isinstance(gold, float) and gold.is_integer())
+    return max(int(gold), -1) if whole else None
 
 
 def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
@@ -108,16 +199,22 @@ def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
     EntryError
         If its responses cannot be understood.
     """
-    if not bytes(entry.arguments) or not bytes(entry.resps):
+    if not entry.arguments or not entry.resps:
+        if entry.logit_0 is not None:
+            raise OtherFormatError(
+                "is what lm-eval 0.3 wrote with --write_out, which is not read: run lm-eval 0.4 "
+                "with --log_samples, or give its columns logit_0, logit_1, … and truth as a table"
+            )
         raise EntryError("it has no 'arguments' and 'resps', so it is no entry of a sample log")
     continuations = _continuations(entry)
-    logprobs, tokens = _responses(entry, expect_tokens)
+    logprobs, tokens, truncated = _responses(entry, expect_tokens)
     if len(continuations) != len(logprobs):
         raise EntryError(
             f"it has {len(continuations)} continuations but {len(logprobs)} log-probabilities"
         )
     k = _without_unconditional(continuations)
-    return Choices(continuations[:k], logprobs[:k], tokens[:k] if tokens else None)
+    cut = truncated if truncated >= 0 else None
+    return Choices(continuations[:k], logprobs[:k], tokens[:k] if tokens else None, cut)
 
 
 def document_hash(data: bytes) -> str:
@@ -129,49 +226,6 @@ def document_hash(data: bytes) -> str:
     document = raw.get("arguments") if raw.get("doc") is None else raw["doc"]
     text = json.dumps(document, indent=2, ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def gold_index(target: Any, texts: Sequence[str]) -> int:
-    """Index of the gold choice, -1 where there is none.
-
-    lm-eval logs the target as a string: of the index, of the choice's text, or of a list of
-    indices. A list of several is no single gold and gives -1, as does an index outside the
-    choices.
-
-    Examples
-    --------
-    >>> gold_index("1", ["x", "y"]), gold_index("y", ["x", "y"]), gold_index("[1]", ["x", "y"])
-    (1, 1, 1)
-    >>> gold_index("2", ["x", "y"]), gold_index([0, 1], ["x", "y"]), gold_index(None, ["x", "y"])
-    (-1, -1, -1)
-    """
-    if isinstance(target, str):
-        if target.isdecimal() and len(target) <= _MOST_DIGITS:  # by far the most common
-            return int(target) if int(target) < len(texts) else -1
-        stripped = target.strip()
-        if _DECIMAL.fullmatch(stripped) and len(stripped) <= _MOST_DIGITS:
-            target = int(float(stripped))
-        elif target in texts:
-            return texts.index(target)
-        elif stripped.startswith("["):
-            target = _literal(stripped)
-        else:
-            plain = [text.strip() for text in texts]
-            return plain.index(stripped) if stripped in plain else -1
-    if isinstance(target, list):
-        return gold_index(target[0], texts) if len(target) == 1 else -1
-    if isinstance(target, float) and target.is_integer():
-        target = int(target)
-    if isinstance(target, int) and 0 <= target < len(texts):
-        return int(target)
-    return -1
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested deeply
-        return None
 
 
 def _loads(data: bytes) -> dict[str, Any]:
@@ -196,7 +250,7 @@ def _continuations(entry: Entry) -> list[str]:
     except msgspec.DecodeError:
         raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}") from None
     if isinstance(arguments, dict):
-        texts = [argument.arg_1 for argument in arguments.values()]
+        texts = [arguments[key].arg_1 for key in _in_order(arguments)]
     else:
         texts = [argument[1] for argument in arguments]
     for text in texts:
@@ -208,21 +262,51 @@ def _continuations(entry: Entry) -> list[str]:
     return texts
 
 
-def _responses(entry: Entry, expect_tokens: bool) -> tuple[list[float], list[list[float]] | None]:
-    """Log-probability of each choice, and of each of its tokens where logged."""
+def first_context(arguments: msgspec.Raw) -> str:
+    """Return the context of an entry's first request; empty if it has none."""
+    requests = json.loads(bytes(arguments))
+    first: Any = next(iter(requests.values() if isinstance(requests, dict) else requests), [])
+    context = first.get("arg_0") if isinstance(first, dict) else first[0] if first else ""
+    return context if isinstance(context, str) else ""
+
+
+def _in_order(keys: Iterable[str]) -> Sequence[str]:
+    """Return keys of requests by number; sorted as texts, the tenth would precede the second."""
+    named = tuple(keys)
+    if named == _IN_ORDER[min(len(named), len(_IN_ORDER) - 1)]:
+        return named
+    numbers = [_NUMBER.search(key) for key in named]
+    if not all(numbers):
+        return named
+    return [
+        key
+        for _, key in sorted(
+            (int(number[0]), key) for number, key in zip(numbers, named, strict=True) if number
+        )
+    ]
+
+
+_Responses: TypeAlias = tuple[list[float], list[list[float]] | None, int]
+
+
+def _responses(entry: Entry, expect_tokens: bool) -> _Responses:
+    """Log-probability of each choice, of each of its tokens where logged, and what was cut off."""
     for with_tokens in (expect_tokens, not expect_tokens):
         with contextlib.suppress(msgspec.DecodeError, IndexError):
             if with_tokens:
-                triples = _TRIPLES.decode(entry.resps)
-                return [choice[0][0] for choice in triples], [choice[0][2] for choice in triples]
-            return [choice[0][0] for choice in _PAIRS.decode(entry.resps)], None
+                first = [choice[0] for choice in _RESPONSES.decode(entry.resps)]
+                tokens = [response.tokens for response in first]
+                truncated = max([response.truncated for response in first], default=-1)
+                return [response.logprob for response in first], tokens, truncated
+            return [choice[0][0] for choice in _PAIRS.decode(entry.resps)], None, -1
     return _unforeseen_responses(json.loads(bytes(entry.resps)))
 
 
-def _unforeseen_responses(resps: Any) -> tuple[list[float], list[list[float]] | None]:
+def _unforeseen_responses(resps: Any) -> _Responses:
     """Responses with NaN, missing token lists, or one level of lists less."""
     logprobs: list[float] = []
     tokens: list[list[float]] = []
+    truncated = -1
     for choice in resps if isinstance(resps, list) else []:
         response = choice[0] if isinstance(choice, list) and choice else choice
         if not isinstance(response, list):
@@ -232,7 +316,9 @@ def _unforeseen_responses(resps: Any) -> tuple[list[float], list[list[float]] | 
         logprobs.append(_number(response[0]))
         if len(response) > 2 and isinstance(response[2], list):
             tokens.append([_number(token) for token in response[2]])
-    return logprobs, tokens if logprobs and len(tokens) == len(logprobs) else None
+        if len(response) > 3 and str(response[3]).isdecimal():
+            truncated = max(truncated, int(response[3]))
+    return logprobs, tokens if logprobs and len(tokens) == len(logprobs) else None, truncated
 
 
 def _number(value: Any) -> float:

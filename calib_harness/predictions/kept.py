@@ -23,8 +23,9 @@ from calib_harness.predictions.table import Header, LogContents, Predictions
 logger = logging.getLogger(__name__)
 
 #: Raised whenever reading a log gives something else than before.
-READER_VERSION = 4
+READER_VERSION = 5
 _KEY = b"calib_harness"
+_OPTIONAL = ("prompt", "truncated")  # columns that some logs lack
 #: Names the folder of kept logs, instead of the user's cache folder.
 CACHE_VARIABLE = "CALIB_HARNESS_CACHE"
 
@@ -96,6 +97,10 @@ def _to_table(contents: LogContents, key: str) -> pa.Table:
         "gold": first.gold,
         "doc_hash": pa.array(first.doc_hash, type=pa.string()),
     }
+    for name in _OPTIONAL:
+        values = getattr(first, name)
+        if values is not None:
+            columns[name] = values
     for predictions in contents.predictions:
         scores = predictions.scores
         columns[predictions.header.method] = pa.FixedSizeListArray.from_arrays(
@@ -127,8 +132,16 @@ def _load(path: Path, key: str) -> LogContents | None:
     header = Header(**meta["header"])
     gold, doc_id = (table[name].to_numpy() for name in ("gold", "doc_id"))
     doc_hash = table["doc_hash"].to_numpy()
+    optional = {name: table[name].to_numpy() for name in _OPTIONAL if name in table.column_names}
     predictions = tuple(
-        Predictions(replace(header, method=method), _matrix(table[method]), gold, doc_id, doc_hash)
+        Predictions(
+            replace(header, method=method),
+            _matrix(table[method]),
+            gold,
+            doc_id,
+            doc_hash,
+            **optional,
+        )
         for method in meta["methods"]
     )
     return LogContents(header, predictions, meta["missing"], tuple(meta["problems"]))

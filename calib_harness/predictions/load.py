@@ -15,12 +15,17 @@ import numpy as np
 
 from calib_harness.core.confidence import METHODS
 from calib_harness.errors import UserError
-from calib_harness.predictions.columns import Columns, NotMultipleChoiceLogError, method_scores
+from calib_harness.predictions.columns import (
+    Columns,
+    NotMultipleChoiceLogError,
+    UnusableLogError,
+    method_scores,
+)
 from calib_harness.predictions.files import LogsLike, describe, find_files
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
 from calib_harness.predictions.kept import Store, default_cache
 from calib_harness.predictions.records import read_records
-from calib_harness.predictions.table import LogContents, Predictions
+from calib_harness.predictions.table import UNDECIDED, LogContents, Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -253,6 +258,8 @@ class LogReader:
                 f"{log.file.url} is not of a multiple-choice task ({error}); "
                 "calibration needs a choice among scored answers, so give logs of such tasks"
             )
+        except UnusableLogError as error:
+            return self._unusable(f"{log.file.url} {error}")
         except Exception as error:
             if not (isinstance(error, OSError) or log.file.is_remote):
                 raise
@@ -287,6 +294,8 @@ def read_log(log: Log) -> LogContents:
     ------
     NotMultipleChoiceLogError
         If its task has no choices.
+    UnusableLogError
+        If its scores are no log-probabilities, or another program wrote it.
     OSError
         If the file cannot be opened.
     """
@@ -295,17 +304,28 @@ def read_log(log: Log) -> LogContents:
         for record in read_records(stream):
             columns.add(record)
     columns.finish()
-    if not columns.gold:
+    if not len(columns):
         return LogContents(log.header, (), {}, tuple(columns.problems))
+    settled = columns.settle_gold()
+    header = replace(log.header, gold=settled.check)
     scores, missing = method_scores(columns)
-    gold = np.asarray(columns.gold, dtype=np.int64)
     doc_id = np.asarray(columns.doc_id, dtype=np.int64)
     doc_hash = np.asarray(columns.doc_hash, dtype=object)
+    truncated = np.asarray(columns.truncated)
     predictions = tuple(
-        Predictions(replace(log.header, method=method), table, gold, doc_id, doc_hash)
+        Predictions(
+            replace(header, method=method),
+            table,
+            settled.gold,
+            doc_id,
+            doc_hash,
+            prompt=np.asarray(columns.prompt),
+            truncated=truncated if (truncated >= 0).all() else None,
+        )
         for method, table in scores.items()
     )
-    return LogContents(log.header, predictions, missing, tuple(columns.problems))
+    problems = (*columns.problems, *settled.problems)
+    return LogContents(header, predictions, missing, problems)
 
 
 def _report(contents: LogContents, log: Log) -> None:
@@ -317,13 +337,16 @@ def _report(contents: LogContents, log: Log) -> None:
     for predictions in contents.predictions[:1]:
         unusable = int((~predictions.usable).sum())
         if unusable:
-            no_gold = int((predictions.gold < 0).sum())
+            no_gold = int((predictions.gold == -1).sum())
+            undecided = int((predictions.gold == UNDECIDED).sum())
             logger.warning(
-                "%s: %d of %d questions cannot be used (%d without a single gold choice, the "
-                "others without finite scores); they count as wrong in acc and are left out of "
-                "every other metric",
+                "%s: %d of %d questions cannot be used (%d without a gold choice, %d of which it "
+                "is not known which choice is right, the others without finite scores); those "
+                "with a known gold, or none, count as wrong in acc, and every other metric "
+                "leaves them all out",
                 log.file.url,
                 unusable,
                 len(predictions),
                 no_gold,
+                undecided,
             )

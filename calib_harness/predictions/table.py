@@ -18,6 +18,9 @@ Bools: TypeAlias = npt.NDArray[np.bool_]
 #: lm-eval's names for "the newest commit of the model's main branch".
 DEFAULT_REVISIONS = ("", "main", None)
 
+#: Gold of a question of which it cannot be told which choice is right; -1: it has none.
+UNDECIDED = -2
+
 
 @dataclass(frozen=True)
 class Header:
@@ -47,6 +50,10 @@ class Header:
         Path or URL of the sample log.
     task_version : str or None
         lm-eval's version of the task; None if unknown.
+    gold : str
+        Why the gold may be believed: ``stated`` by the log as an index, ``confirmed`` by the
+        accuracies that it holds, ``not verified``, ``none`` (no question has one); empty if
+        unknown.
     """
 
     model: str
@@ -60,6 +67,7 @@ class Header:
     settings: str = ""
     source: str = ""
     task_version: str | None = None
+    gold: str = ""
 
     @property
     def label(self) -> str:
@@ -96,11 +104,16 @@ class Predictions:
         Log-domain score of each choice; NaN where a choice does not exist, and a whole row of
         NaN where a question cannot be used.
     gold : ndarray of int64, shape (n,)
-        Index of the right choice; -1 where the log names none.
+        Index of the right choice; -1 where the log names none, ``UNDECIDED`` where it cannot be
+        told which one is meant.
     doc_id : ndarray of int64, shape (n,)
         lm-eval's number of the question within its task; -1 if it is no number.
     doc_hash : ndarray of str objects, shape (n,)
         SHA-256 of the question as lm-eval computes it; the key that joins runs.
+    prompt : ndarray of int64, shape (n,), or None
+        Equal where two questions were asked in the same words; None if that is not known.
+    truncated : ndarray of int64, shape (n,), or None
+        Tokens cut off the beginning of the question's longest request; None if not known.
     """
 
     header: Header
@@ -108,6 +121,8 @@ class Predictions:
     gold: Ints
     doc_id: Ints
     doc_hash: npt.NDArray[np.object_]
+    prompt: Ints | None = None
+    truncated: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -140,10 +155,37 @@ class Predictions:
         hit = top.argmax(axis=1) == self.gold if top.shape[1] else np.zeros(len(self), bool)
         return np.asarray(hit & self.usable)
 
+    @cached_property
+    def tied(self) -> Bools:
+        """Which questions have several best choices, of which the first is the answer, (n,)."""
+        top = np.where(np.isnan(self.scores), -np.inf, self.scores).max(
+            axis=1, initial=-np.inf, keepdims=True
+        )
+        return np.asarray(((self.scores == top) & np.isfinite(top)).sum(axis=1) > 1)
+
+    @property
+    def n_distinct(self) -> int | None:
+        """Number of different prompts among the questions; None if it is not known."""
+        return None if self.prompt is None else len(np.unique(self.prompt))
+
+    @property
+    def n_truncated(self) -> int | None:
+        """Number of questions whose context was cut off; None if it is not known."""
+        return None if self.truncated is None else int((self.truncated > 0).sum())
+
     def take(self, rows: Ints | Bools) -> Predictions:
         """Return the run on some of its questions: `rows` are indices or a mask of shape (n,)."""
+        optional = {
+            name: None if values is None else values[rows]
+            for name, values in (("prompt", self.prompt), ("truncated", self.truncated))
+        }
         return Predictions(
-            self.header, self.scores[rows], self.gold[rows], self.doc_id[rows], self.doc_hash[rows]
+            self.header,
+            self.scores[rows],
+            self.gold[rows],
+            self.doc_id[rows],
+            self.doc_hash[rows],
+            **optional,
         )
 
 

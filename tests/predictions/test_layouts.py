@@ -18,6 +18,7 @@ import pytest
 
 from calib_harness import METHODS, Predictions, UserError, choice_score, load_predictions
 from calib_harness.predictions.samples import write_example_log
+from calib_harness.predictions.table import UNDECIDED
 from tests.predictions.entries import DATE, ENTRIES, early, entry, recent, write_run
 
 CLOZE = [
@@ -202,7 +203,8 @@ def test_delimiter_is_taken_from_the_results_file(tmp_path: Path) -> None:
 
 
 GOLD = {1: [1, "1", "v", "[1]", [1], 1.0, "1.0", " v "]}
-GOLD[-1] = ["[0, 1]", 2, "2", -100, -1, None, "w", ""]
+GOLD[UNDECIDED] = ["[0, 1]", [0, 1]]  # several right choices are no single gold
+GOLD[-1] = [2, "2", -100, -1, None, "w", ""]
 
 
 @pytest.mark.parametrize(

@@ -35,12 +35,16 @@ def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[in
         raise UserError(
             "enable_thinking must be off: a model that thinks first has no choice's score"
         )
-    yield from score_shared(
+    kept = keep_scorable(lm, encode_requests(lm, [request.args[:2] for request in requests]))
+    max_length = lm.max_length
+    truncated = {item[0]: max(_length(lm, item) - max_length, 0) for item in kept}
+    for index, response in score_shared(
         lm,
-        keep_scorable(lm, encode_requests(lm, [request.args[:2] for request in requests])),
+        kept,
         questions=[(request.task_name, request.doc_id) for request in requests],
         plain=partial(score_plain, lm),
-    )
+    ):
+        yield index, response._replace(truncated=truncated[index])
 
 
 @confirm.register(HFLM)
