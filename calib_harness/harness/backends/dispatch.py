@@ -20,9 +20,15 @@ from calib_harness.harness.responses import TokenLogprobs
 
 _ROOM = "calib_harness.harness"
 
-#: Module of lm-eval that holds a backend -> our module that scores with it.
+#: Module of lm-eval that holds backends -> our module that scores with them.
 _MODULES = {
     "lm_eval.models.huggingface": f"{_ROOM}.huggingface.plain",
+    "lm_eval.models.vllm_causallms": f"{_ROOM}.backends.vllm_engine",
+    "lm_eval.models.openai_completions": f"{_ROOM}.backends.chat",  # and completions with it
+    "lm_eval.models.sglang_causallms": f"{_ROOM}.backends.sglang_engine",
+    "lm_eval.models.sglang_generate_API": f"{_ROOM}.backends.sglang_engine",
+    "lm_eval.models.gguf": f"{_ROOM}.backends.llama_cpp",
+    "lm_eval.models.anthropic_llms": f"{_ROOM}.backends.refused",
 }
 
 

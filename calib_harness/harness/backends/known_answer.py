@@ -82,6 +82,68 @@ def confirm_by_generation(lm: LM, requests: Sequence[Instance], score: Score) ->
 
 
 @dataclass(frozen=True)
+class KnownAnswer:
+    """One token after one prompt, asked in two ways.
+
+    Attributes
+    ----------
+    token : str
+        What it is called in a message.
+    generated : float
+        Its log-probability as that of the next token to be generated.
+    scored : float
+        Its log-probability as a part of the prompt.
+    """
+
+    token: str
+    generated: float
+    scored: float
+
+
+def judge(backend: str, answers: Sequence[KnownAnswer]) -> None:
+    """Compare what a backend says of the same tokens in two ways.
+
+    Raises
+    ------
+    UserError
+        If they differ by more than any rounding.
+    """
+    if not answers:
+        logger.warning(
+            "The log-probabilities of backend %s could not be confirmed by a known answer: after "
+            "the task's prompts it generates no token that can be asked for again.",
+            backend,
+        )
+        return
+    worst = max(answers, key=lambda answer: _distance(answer.generated, answer.scored))
+    difference = _distance(worst.generated, worst.scored)
+    if difference > WRONG:
+        raise UserError(
+            f"model: the log-probabilities of backend {backend} cannot be right: of "
+            f"{worst.token!r} after a prompt of the task it says {worst.generated:.4f} when it "
+            f"generates and {worst.scored:.4f} when it is asked to score; nothing was scored. Its "
+            "server or its version reports those of other tokens than asked for: update it, or use "
+            "another backend"
+        )
+    if difference > ROUNDING:
+        logger.warning(
+            "Backend %s gives log-probabilities to %.2g only: so much do its own answers to the "
+            "same question differ.",
+            backend,
+            difference,
+        )
+    else:
+        logger.info(
+            "Backend %s: %d known answers agree to %.1e.", backend, len(answers), difference
+        )
+
+
+def _distance(one: float, other: float) -> float:
+    difference = abs(one - other)
+    return 0.0 if one == other else math.inf if math.isnan(difference) else difference
+
+
+@dataclass(frozen=True)
 class _Probe:
     """One prompt, what was generated after it, and other continuations of it."""
 

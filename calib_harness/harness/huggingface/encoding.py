@@ -17,12 +17,12 @@ from typing import Any
 from lm_eval.models.huggingface import HFLM
 from lm_eval.models.utils import _add_special_kwargs, has_bos_prefix
 
+from calib_harness.harness.backends.prompts import Encoded, encode
 from calib_harness.harness.huggingface.newlines import encodes_by_line, split_lines
 
-logger = logging.getLogger(__name__)
+__all__ = ["Encoded", "encode", "encode_requests"]
 
-# The key lm-eval carries along with a request (here: its index), context, continuation.
-Encoded = tuple[int, list[int], list[int]]
+logger = logging.getLogger(__name__)
 
 # Requests, spread over all, that are encoded by lm-eval itself as well, to compare.
 _CHECKED = 8
@@ -51,16 +51,6 @@ def encode_requests(lm: HFLM, pairs: Sequence[tuple[str, str]]) -> list[Encoded]
             )
             return [encode(lm, index, *pair) for index, pair in enumerate(pairs)]
     return encoded
-
-
-def encode(lm: Any, index: int, context: str, continuation: str) -> Encoded:
-    """Tokens of one context and continuation, as `TemplateLM.loglikelihood` has them."""
-    if context:
-        return (index, *lm._encode_pair(context, continuation))
-    tokens = lm.tok_encode(continuation, add_special_tokens=False)
-    if tokens[:1] == [lm.prefix_token_id]:
-        return index, tokens[:1], tokens[1:]
-    return index, [lm.prefix_token_id], tokens
 
 
 def _is_known(lm: HFLM) -> bool:

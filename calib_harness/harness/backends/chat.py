@@ -1,0 +1,341 @@
+"""The method `choice` on chat endpoints: one request a question, its letters among the likeliest.
+
+A chat endpoint tells no log-probabilities of a prompt, but those of the likeliest first tokens of
+its answer. p(letter) is the sum over the letter's spellings there (``A``, `` A``). A letter that is
+not among them has a probability between 0 and a bound: the smaller of the least probability that
+was told and what is left. It gets 0, a question counts only if that leaves its confidence known to
+`TOLERANCE`, and how far ECE could be off is said.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections import defaultdict
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.api_models import JsonChatStr
+from lm_eval.models.openai_completions import LocalChatCompletion
+from tqdm import tqdm
+
+from calib_harness.core.confidence import is_lettered
+from calib_harness.errors import UserError
+from calib_harness.harness.backends.completions import client_for
+from calib_harness.harness.backends.dispatch import confirm, score_tokens
+from calib_harness.harness.backends.http_client import each_as_it_comes
+from calib_harness.harness.backends.run_checks import WrongScoresError
+from calib_harness.harness.responses import TokenLogprobs
+
+logger = logging.getLogger(__name__)
+
+#: A question counts if its confidence is known this well.
+TOLERANCE = 0.01
+
+#: As many of the likeliest tokens as OpenAI and vLLM tell.
+N_TOP = 20
+
+# Probabilities that add up to more than this are none; the rest is rounding.
+_MOST_MASS = 1.01
+
+_SIGNS_OF_THOUGHT = ("<think", "<|channel|>", "<reasoning", "<thought")
+
+
+@dataclass(frozen=True)
+class Letters:
+    """What a server tells of one question's letters.
+
+    Attributes
+    ----------
+    probs : dict of str to float
+        Probability of each letter; 0 for one that was not told.
+    missing : tuple of str
+        Letters that were not told.
+    bound : float
+        What the probability of each of those is at most; 0 if none is missing.
+    left : float
+        What all of those together are at most.
+    likeliest : str
+        The likeliest first token.
+    """
+
+    probs: dict[str, float]
+    missing: tuple[str, ...]
+    bound: float
+    left: float
+    likeliest: str
+
+    @property
+    def confidence_is_known(self) -> bool:
+        """Whether the largest letter is known, and its share to `TOLERANCE`."""
+        return self.bound <= max(self.probs.values()) and self.uncertainty <= TOLERANCE
+
+    @property
+    def uncertainty(self) -> float:
+        """By how much confidence may be less than with 0 for what was not told."""
+        top, total = max(self.probs.values()), math.fsum(self.probs.values())
+        if not self.missing:
+            return 0.0
+        if not total:
+            return 1.0
+        not_told = min(len(self.missing) * min(self.bound, top), self.left)
+        return top / total - top / (total + not_told)
+
+
+def read_letters(entry: dict[str, Any], letters: Sequence[str]) -> Letters:
+    """Add up the spellings of each letter among the likeliest tokens of a server's answer.
+
+    Parameters
+    ----------
+    entry
+        The first of ``logprobs.content``: ``token``, ``logprob``, ``top_logprobs``.
+    letters
+        Letters without what stands around them.
+    """
+    told = {str(top["token"]): float(top["logprob"]) for top in entry["top_logprobs"]}
+    told.setdefault(str(entry["token"]), float(entry["logprob"]))
+    probs = {token: math.exp(logprob) for token, logprob in told.items()}
+    mass = math.fsum(probs.values())
+    if mass > _MOST_MASS or any(logprob > 1e-3 for logprob in told.values()):
+        raise WrongScoresError(
+            f"model: the server's likeliest tokens have probabilities that add up to {mass:.3f}; "
+            "what it reports are no log-probabilities"
+        )
+    found = {
+        letter: math.fsum(p for token, p in probs.items() if token.strip() == letter)
+        for letter in letters
+    }
+    spelt = {token.strip() for token in probs}
+    missing = tuple(letter for letter in letters if letter not in spelt)
+    left = max(0.0, 1.0 - mass)
+    return Letters(
+        found,
+        missing,
+        bound=min(min(probs.values()), left) if missing else 0.0,
+        left=left,
+        likeliest=max(told, key=lambda token: told[token]),
+    )
+
+
+@dataclass
+class _Tally:
+    """What was not told in a run, and how far that may move ECE."""
+
+    n_questions: int = 0
+    n_letters: int = 0
+    touched: list[Hashable] = field(default_factory=list)
+    unusable: list[Hashable] = field(default_factory=list)
+    uncertainty: float = 0.0
+
+    def note(self, question: Hashable, letters: Letters) -> None:
+        self.n_questions += 1
+        if letters.missing:
+            self.n_letters += len(letters.missing)
+            self.touched.append(question)
+        if letters.confidence_is_known:
+            self.uncertainty += letters.uncertainty
+        else:
+            self.unusable.append(question)
+
+    def say(self) -> None:
+        if not self.n_letters:
+            return
+        usable = self.n_questions - len(self.unusable)
+        logger.warning(
+            "%d letters of %d of %d questions are not among the server's %d likeliest tokens; "
+            "each counts as 0. Confidence may be off by %.2g on average, and so may ECE, up to "
+            "questions on the edge of a bin. %d questions whose confidence is not known to %g are "
+            "left out and counted.",
+            self.n_letters,
+            len(self.touched),
+            self.n_questions,
+            N_TOP,
+            self.uncertainty / max(1, usable),
+            len(self.unusable),
+            TOLERANCE,
+        )
+
+
+@score_tokens.register(LocalChatCompletion)
+def score_tokens_chat(
+    lm: LocalChatCompletion, requests: Sequence[Instance]
+) -> Iterator[tuple[int, TokenLogprobs]]:
+    """Score the letters of choice prompts on a chat endpoint, one request a question.
+
+    Raises
+    ------
+    UserError
+        If a request belongs to a cloze prompt, if chats are not sent as such, or if the model
+        thinks before it answers.
+    """
+    questions = _questions(requests)
+    endpoint = _ChatEndpoint(lm, requests)
+    tally = _Tally()
+    with tqdm(total=len(questions), desc="Scoring", unit=" questions") as bar:
+        for (question, indices), letters in each_as_it_comes(
+            lambda item: endpoint.ask(item[1]), questions.items(), concurrent=lm._concurrent
+        ):
+            tally.note(question, letters)
+            for index in indices:
+                yield index, _result(letters, _letter(requests[index]))
+            bar.update(1)
+    tally.say()
+
+
+@confirm.register(LocalChatCompletion)
+def confirm_chat(lm: LocalChatCompletion, requests: Sequence[Instance]) -> None:
+    """Ask the first question: the likeliest token has to be the one that was said, and a letter.
+
+    There is no second way to ask a chat endpoint for the same number.
+    """
+    questions = _questions(requests)
+    endpoint = _ChatEndpoint(lm, requests)
+    endpoint.ask(next(iter(questions.values())), first=True)
+
+
+class _ChatEndpoint:
+    """A chat endpoint as lm-eval's backend addresses it."""
+
+    def __init__(self, lm: LocalChatCompletion, requests: Sequence[Instance]) -> None:
+        if type(lm).__module__ == "lm_eval.models.litellm_llms":
+            raise UserError(
+                "model: litellm as lm-eval calls it hands on no log-probabilities; start its proxy "
+                "server and use local-chat-completions with the proxy's base_url"
+            )
+        self._lm, self._requests = lm, requests
+        self._client = client_for(lm)
+        self._may_tokenize = "openai.com" not in lm.base_url
+        self._known_tokens: dict[str, list[int]] = {}
+
+    def ask(self, indices: Sequence[int], *, first: bool = False) -> Letters:
+        """Ask one question; `first` has the answer examined more closely."""
+        requests = [self._requests[index] for index in indices]
+        letters = [_letter(request) for request in requests]
+        payload = self._payload(requests[0].args[0], letters)
+        answer = self._client.post(payload)
+        entry = self._entry(answer)
+        if first:
+            self._examine(answer, entry)
+        return read_letters(entry, letters)
+
+    def _payload(self, context: Any, letters: Sequence[str]) -> dict[str, Any]:
+        lm = self._lm
+        messages = _messages(context)
+        payload: dict[str, Any] = lm._create_payload(
+            messages, generate=True, gen_kwargs={"max_gen_toks": 1, "temperature": 0}, seed=lm._seed
+        )
+        payload.pop("stop", None)
+        payload.update(logprobs=True, top_logprobs=N_TOP)
+        wanted = [token for letter in letters for token in self._tokens_of(letter)]
+        if wanted and len(wanted) == 2 * len(letters):
+            payload.update(logprob_token_ids=wanted)
+        return payload
+
+    def _tokens_of(self, letter: str) -> list[int]:
+        """Tokens of a letter without and with a space, where the server is a vLLM that says them.
+
+        It then tells the log-probabilities of just these, likely or not.
+        """
+        if letter not in self._known_tokens:
+            self._known_tokens[letter] = [
+                tokens[0]
+                for tokens in (self._tokenize(letter), self._tokenize(f" {letter}"))
+                if len(tokens) == 1
+            ]
+        return self._known_tokens[letter]
+
+    def _tokenize(self, text: str) -> list[int]:
+        """Ask vLLM's own endpoint; an empty list if the server has none like it."""
+        if not self._may_tokenize:
+            return []
+        url = self._client.url.partition("/v1/")[0] + "/tokenize"
+        try:
+            answer = self._client.post(
+                {"model": self._lm.model, "prompt": text, "add_special_tokens": False}, url
+            )
+        except UserError:
+            answer = None
+        tokens = answer.get("tokens") if isinstance(answer, dict) else None
+        if not tokens or "count" not in answer:
+            self._may_tokenize = False
+            return []
+        return [int(token) for token in tokens]
+
+    def _entry(self, answer: Any) -> dict[str, Any]:
+        try:
+            (choice,) = answer["choices"]
+            content = (choice["logprobs"] or {})["content"]
+            entry: dict[str, Any] = content[0]
+            if not entry["top_logprobs"]:
+                raise KeyError("top_logprobs")
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} gives no top_logprobs of its answer's "
+                "first token; is it a chat endpoint (…/v1/chat/completions) of a server that tells "
+                "log-probabilities?"
+            ) from None
+        return entry
+
+    def _examine(self, answer: Any, entry: dict[str, Any]) -> None:
+        message = answer["choices"][0].get("message") or {}
+        said = str(entry["token"])
+        if message.get("reasoning_content") or said.lstrip().startswith(_SIGNS_OF_THOUGHT):
+            raise UserError(
+                f"model: it thinks before it answers (its first token is {said!r}), so it has no "
+                "letter's probability; turn thinking off (header or chat_template_kwargs of the "
+                "server) or use another model"
+            )
+        best = max(float(top["logprob"]) for top in entry["top_logprobs"])
+        if float(entry["logprob"]) < best - 0.5:
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} says {said!r} at temperature 0 with a "
+                f"log-probability of {entry['logprob']:.4f}, though another token has {best:.4f}; "
+                "what it reports are not the model's log-probabilities"
+            )
+
+
+def _questions(requests: Sequence[Instance]) -> dict[Hashable, list[int]]:
+    """Group requests into questions; refuse what is no choice prompt."""
+    questions: dict[Hashable, list[int]] = defaultdict(list)
+    for index, request in enumerate(requests):
+        questions[request.task_name, request.doc_id, str(request.args[0])].append(index)
+    for indices in questions.values():
+        choices = [requests[index].args[1] for index in indices]
+        if not all(len(_letter(requests[index])) == 1 for index in indices):
+            raise UserError(
+                f"tasks: {requests[indices[0]].task_name} scores whole choices ({choices[0]!r}), "
+                "which a chat endpoint cannot; use its choice task (…_choice), or a backend that "
+                "scores prompts (docs/backends.md)"
+            )
+    first = [requests[index].args[1] for index in next(iter(questions.values()), [])]
+    if len(first) > 1 and not is_lettered(first):
+        raise UserError(
+            f"tasks: {requests[0].task_name}'s choices are {first}, expected letters; use a choice "
+            "task (…_choice) on a chat endpoint"
+        )
+    return dict(questions)
+
+
+def _messages(context: Any) -> list[dict[str, Any]]:
+    """Return a context as messages: as the chat that lm-eval made of it, or as one message."""
+    if isinstance(context, JsonChatStr):
+        messages: list[dict[str, Any]] = json.loads(context.prompt)
+        return messages
+    return [{"role": "user", "content": str(context)}]
+
+
+def _letter(request: Instance) -> str:
+    return str(request.args[1]).strip(" \n().:[]")
+
+
+def _result(letters: Letters, letter: str) -> TokenLogprobs:
+    if not letters.confidence_is_known:
+        return TokenLogprobs(math.nan, False, [math.nan])
+    p = letters.probs[letter]
+    logprob = math.log(p) if p else -math.inf
+    return TokenLogprobs(
+        min(logprob, 0.0), letters.likeliest.strip() == letter, [min(logprob, 0.0)]
+    )

@@ -1,0 +1,205 @@
+"""Token log-probabilities from servers with an OpenAI-compatible completions endpoint.
+
+A prompt is sent with `echo`, and the server tells the log-probability of each of its tokens. Who
+ignores `echo`, adds a token or leaves one out answers all the same, with numbers of other tokens;
+so every answer is counted, and nothing is scored before two known answers agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.models.openai_completions import (
+    LocalCompletionsAPI,
+    OpenAICompletionsAPI,
+)
+from tqdm import tqdm
+
+from calib_harness.errors import UserError
+from calib_harness.harness.backends.dispatch import confirm, score_tokens
+from calib_harness.harness.backends.http_client import Client, each_as_it_comes
+from calib_harness.harness.backends.known_answer import KnownAnswer, choose_contexts, judge
+from calib_harness.harness.backends.prompts import Prompt, make_prompts
+from calib_harness.harness.backends.run_checks import WrongScoresError
+from calib_harness.harness.responses import TokenLogprobs
+
+logger = logging.getLogger(__name__)
+
+Results = Iterator[tuple[int, TokenLogprobs]]
+
+# OpenAI's own models that echo log-probabilities of a prompt.
+_OPENAI_MODELS = ("babbage-002", "davinci-002")
+
+
+@score_tokens.register(LocalCompletionsAPI)
+def score_tokens_completions(lm: LocalCompletionsAPI, requests: Sequence[Instance]) -> Results:
+    """Score requests on a completions endpoint; each answer comes as the server gives it.
+
+    Raises
+    ------
+    UserError
+        If the server refuses a request, stays away, or answers with other than the log-probability
+        of each token of each prompt.
+    """
+    server = CompletionsServer(lm)
+    prompts = make_prompts(lm, requests, longest=lm.max_length)
+    # Long prompts first: time left is over- rather than underestimated.
+    prompts.sort(key=lambda prompt: (-len(prompt.tokens), prompt.tokens))
+    batches = [prompts[i : i + lm._batch_size] for i in range(0, len(prompts), lm._batch_size)]
+    with tqdm(total=len(prompts), desc="Scoring", unit=" requests") as bar:
+        for _, answers in each_as_it_comes(server.score, batches, concurrent=lm._concurrent):
+            yield from answers
+            bar.update(len(answers))
+
+
+@confirm.register(LocalCompletionsAPI)
+def confirm_completions(lm: LocalCompletionsAPI, requests: Sequence[Instance]) -> None:
+    """Compare what a server says of the likeliest next tokens as it generates and as it echoes."""
+    server = CompletionsServer(lm)
+    answers = []
+    for context in choose_contexts(requests):
+        tokens = list(lm.tok_encode(context))[-(lm.max_length - 1) :]
+        for text, logprob in server.next_tokens(tokens).items():
+            whole = list(lm.tok_encode(context + text))[-lm.max_length :]
+            if whole[:-1] != tokens[-(lm.max_length - 1) :]:
+                continue  # the text joins the prompt, or is more than one token to us
+            ((_, scored),) = server.score([Prompt(0, whole, len(whole) - 1)])
+            answers.append(KnownAnswer(text, logprob, scored.logprob))
+    judge(type(lm).__name__, answers)
+
+
+class CompletionsServer:
+    """A completions endpoint as lm-eval's backend addresses it."""
+
+    def __init__(self, lm: LocalCompletionsAPI) -> None:
+        if lm.tokenizer is None:
+            raise UserError(
+                "tokenizer_backend is None, but scoring needs a tokenizer to know where a choice "
+                "begins; give tokenizer=NAME in the model's arguments"
+            )
+        if isinstance(lm, OpenAICompletionsAPI) and "openai.com" in lm.base_url:
+            _check_openai_model(lm.model)
+        self._lm = lm
+        self._client = client_for(lm)
+
+    def next_tokens(self, tokens: list[int]) -> dict[str, float]:
+        """Return the likeliest tokens after a prompt and their log-probabilities.
+
+        Raises
+        ------
+        UserError
+            If the server tells no log-probabilities.
+        """
+        payload = self._payload([tokens])
+        payload.update(echo=False, logprobs=2, max_tokens=1)
+        (choice,) = self._choices(self._client.post(payload), 1)
+        logprobs = _logprobs(choice, self._client.url)
+        top = (logprobs.get("top_logprobs") or [None])[-1]
+        if isinstance(top, dict) and top:
+            return {str(text): float(value) for text, value in top.items()}
+        return {str(logprobs["tokens"][-1]): float(logprobs["token_logprobs"][-1])}
+
+    def score(self, prompts: Sequence[Prompt]) -> list[tuple[int, TokenLogprobs]]:
+        """Score prompts in one request; return each one's index and result."""
+        answer = self._client.post(self._payload([prompt.tokens for prompt in prompts]))
+        choices = self._choices(answer, len(prompts))
+        read = (answer.get("usage") or {}).get("prompt_tokens")
+        sent = sum(len(prompt.tokens) for prompt in prompts)
+        if read is not None and read != sent:
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} read {read} tokens where {sent} were "
+                f"sent; {self._mend(read > sent)}"
+            )
+        return [
+            (prompt.index, self._read(prompt, choice))
+            for prompt, choice in zip(prompts, choices, strict=True)
+        ]
+
+    def _payload(self, tokens: list[list[int]]) -> dict[str, Any]:
+        lm = self._lm
+        payload: dict[str, Any] = lm._create_payload(
+            lm.create_message(tokens), generate=False, seed=lm._seed, eos=lm.eos_string
+        )
+        return payload
+
+    def _choices(self, answer: Any, expected: int) -> list[dict[str, Any]]:
+        choices = answer.get("choices") if isinstance(answer, dict) else None
+        if not isinstance(choices, list) or len(choices) != expected:
+            found = len(choices) if isinstance(choices, list) else "no"
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} gave {found} choices for {expected} "
+                "prompts; is it a completions endpoint (…/v1/completions)?"
+            )
+        return sorted(choices, key=itemgetter("index")) if expected > 1 else choices
+
+    def _read(self, prompt: Prompt, choice: dict[str, Any]) -> TokenLogprobs:
+        logprobs = _logprobs(choice, self._client.url)
+        values = logprobs["token_logprobs"]
+        n = len(prompt.tokens)
+        if len(values) != n + 1:
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} gave log-probabilities of {len(values)} "
+                f"tokens for a prompt of {n} and one generated; {self._mend(len(values) > n + 1)}"
+            )
+        found = values[prompt.n_context : n]
+        if any(value is None for value in found):
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} gave no log-probability (null) for "
+                f"{sum(value is None for value in found)} of {len(found)} tokens of a choice"
+            )
+        tops = (logprobs.get("top_logprobs") or [])[prompt.n_context : n]
+        tokens = [float(value) for value in found]
+        return TokenLogprobs(sum(tokens), _is_greedy(tokens, tops), tokens)
+
+    def _mend(self, more: bool) -> str:
+        if not more:
+            return "it does not support `echo`; use a server that does (docs/backends.md)"
+        if not self._lm.tokenized_requests:
+            return (
+                "it puts special tokens in front of texts; send tokens instead "
+                "(tokenized_requests=True), or leave add_bos_token out"
+            )
+        return "it adds tokens to a prompt; use a server that does not (docs/backends.md)"
+
+
+def client_for(lm: LocalCompletionsAPI) -> Client:
+    """Return a client with the backend's address, key, time-out and number of tries."""
+    return Client(
+        lm.base_url,
+        headers=lm.header,
+        timeout=lm.timeout,
+        tries=lm.max_retries,
+        verify=lm.ca_cert_path or lm.verify_certificate,
+    )
+
+
+def _check_openai_model(model: str) -> None:
+    if model not in _OPENAI_MODELS:
+        raise UserError(
+            f"model: OpenAI echoes a prompt's log-probabilities for {' and '.join(_OPENAI_MODELS)} "
+            f"only, not for {model}; use openai-chat-completions and a choice task"
+        )
+
+
+def _logprobs(choice: Mapping[str, Any], url: str) -> dict[str, Any]:
+    logprobs = choice.get("logprobs")
+    values = logprobs.get("token_logprobs") if isinstance(logprobs, dict) else None
+    if not isinstance(logprobs, dict) or not isinstance(values, list) or not values:
+        raise WrongScoresError(
+            f"model: the server at {url} gives no token log-probabilities (logprobs is "
+            f"{'null' if logprobs is None else 'of another form'}); start it so that it does, or "
+            "use another (docs/backends.md)"
+        )
+    return logprobs
+
+
+def _is_greedy(tokens: Sequence[float], tops: Sequence[Any]) -> bool:
+    """Say whether each token is the likeliest where it stands, as lm-eval decides it."""
+    return len(tops) == len(tokens) and all(
+        isinstance(top, dict) and bool(top) and token >= max(top.values())
+        for token, top in zip(tokens, tops, strict=True)
+    )

@@ -1,0 +1,198 @@
+"""A small, real server: the toy world's model behind OpenAI's and llama.cpp's protocols.
+
+What it answers is computed in the plainest way, one forward pass a prompt. `fault` makes it, or a
+proxy in front of it, misbehave as servers that were met do.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections import Counter
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+BOS = 0
+
+
+class EchoServer:
+    """Serve a model until the block ends.
+
+    Attributes
+    ----------
+    fault : str
+        ``drop_echo``, ``bos``, ``off_by_one``, ``null``, ``every500``, ``die``, ``slow``, ``half``,
+        ``404``, ``chat_only``, ``garbage``.
+    n : int
+        Each how many requests, or after how many, the fault shows.
+    seen : Counter
+        How often each scoring request came, by what was asked.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.tokenizer = AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+        self.fault, self.n, self.count, self.is_vllm = "", 0, 0, False
+        self.seen: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> EchoServer:
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                status, answer = server.answer(self.path, body)
+                if status == 0:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(data)))
+                self.end_headers()
+                self.wfile.write(data)
+
+            def do_GET(self):
+                self.send_error(404)
+
+            def log_message(self, *args):
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.handle_error = lambda *args: None
+        self.base = f"http://127.0.0.1:{self._http.server_port}"
+        threading.Thread(target=self._http.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *args: object) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    # -- answers ---------------------------------------------------------------------------
+
+    def answer(self, path: str, body: dict[str, Any]) -> tuple[int, Any]:
+        with self._lock:
+            self.count += 1
+            count = self.count
+        if self.fault == "every500" and count % self.n == 0:
+            return 500, {"error": {"message": "injected"}}
+        if self.fault == "die" and count > self.n:
+            return 0, None
+        if self.fault == "half" and count % self.n == 0:
+            return 200, b'{"choices": [{"index": 0, "logpro'
+        if self.fault == "slow":
+            time.sleep(self.n)
+        if self.fault == "404":
+            return 404, {"error": {"message": "The model `x` does not exist."}}
+        if path.endswith("/chat/completions"):
+            return 200, self.chat(body)
+        if path.endswith("/completions"):
+            return 200, self.completions(body)
+        if path.endswith("/completion"):
+            return 200, self.llama(body)
+        if path.endswith("/tokenize"):
+            if "prompt" in body:  # vLLM's, which some tests have
+                tokens = self.encode(body["prompt"])
+                return (
+                    (200, {"tokens": tokens, "count": len(tokens)}) if self.is_vllm else (404, {})
+                )
+            return 200, {"tokens": self.encode(body["content"], body.get("add_special", False))}
+        return 404, {"error": {"message": "no such endpoint"}}
+
+    def encode(self, text: str, special: bool = False) -> list[int]:
+        tokens = self.tokenizer(text, add_special_tokens=False).input_ids
+        return [BOS, *tokens] if special else tokens
+
+    @torch.no_grad()
+    def logprobs(self, tokens: list[int]) -> torch.Tensor:
+        """Row i: what follows token i."""
+        return torch.log_softmax(self.model(torch.tensor([tokens])).logits[0].double(), dim=-1)
+
+    def completions(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompts = body["prompt"]
+        if isinstance(prompts, str) or isinstance(prompts[0], int):
+            prompts = [prompts]
+        prompts = [self.encode(p) if isinstance(p, str) else p for p in prompts]
+        if body.get("echo"):
+            with self._lock:
+                self.seen.update(str(prompt) for prompt in prompts)
+        if self.fault == "bos":
+            prompts = [[BOS + 5, *prompt] for prompt in prompts]
+        choices = [self._completion(i, prompt, body) for i, prompt in enumerate(prompts)]
+        if self.fault == "forget":
+            choices = choices[:-1]
+        n_read = sum(map(len, prompts))
+        usage = {} if self.fault == "bos" and self.n else {"usage": {"prompt_tokens": n_read}}
+        return {"object": "text_completion", "choices": choices, **usage}
+
+    def _completion(self, index: int, prompt: list[int], body: dict[str, Any]) -> dict[str, Any]:
+        rows = self.logprobs(prompt)
+        generated = int(rows[-1].argmax())
+        tokens = [*prompt, generated]
+        values = [None, *(float(rows[i][token]) for i, token in enumerate(tokens[1:]))]
+        top = max(1, body["logprobs"])
+        tops = [None, *(self._top(row, top) for row in rows)]
+        if self.fault == "off_by_one":  # as llama-cpp-python without BOS
+            values, tops = [None, *values[:-1]], [None, *tops[:-1]]
+        if not body.get("echo") or self.fault == "drop_echo":
+            tokens, values, tops = tokens[-1:], values[-1:], tops[-1:]
+        texts = [self.tokenizer.decode([token]) for token in tokens]
+        logprobs = {"tokens": texts, "token_logprobs": values, "top_logprobs": tops}
+        if self.fault == "null" and (not self.n or self.count % self.n == 0):
+            logprobs = None
+        return {"index": index, "text": texts[-1], "logprobs": logprobs}
+
+    def _top(self, row: torch.Tensor, n: int) -> dict[str, float]:
+        values, tokens = row.topk(n)
+        return {
+            self.tokenizer.decode([token]): value
+            for token, value in zip(tokens.tolist(), values.tolist(), strict=True)
+        }
+
+    def chat(self, body: dict[str, Any]) -> dict[str, Any]:
+        text = "".join(message["content"] for message in body["messages"])
+        self.seen[text] += 1
+        row = self.logprobs(self.encode(text))[-1]
+        wanted = body.get("logprob_token_ids") if self.is_vllm else None
+        top = self._top(row, body.get("top_logprobs", 0) or 1)
+        if wanted:
+            top = {self.tokenizer.decode([token]): float(row[token]) for token in wanted}
+        said = self.tokenizer.decode([int(row.argmax())])
+        entry = {
+            "token": said,
+            "logprob": float(row.max()),
+            "top_logprobs": [{"token": t, "logprob": v} for t, v in top.items()],
+        }
+        logprobs = None if self.fault == "null" else {"content": [entry]}
+        message = {"role": "assistant", "content": said}
+        if self.fault == "thinks":
+            entry["token"] = message["content"] = "<think>"
+        return {"choices": [{"index": 0, "message": message, "logprobs": logprobs}]}
+
+    def llama(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompt = body["prompt"]
+        row = self.logprobs(prompt)[-1]
+        chosen = int(row.argmax())
+        for token, bias in body.get("logit_bias", []):
+            if bias > 1e3 and self.fault != "ignores_bias":
+                chosen = token
+        values, tokens = row.topk(max(1, body["n_probs"]))
+        probability = {
+            "id": chosen,
+            "token": self.tokenizer.decode([chosen]),
+            "logprob": float(row[chosen]),
+            "top_logprobs": [
+                {"id": token, "token": self.tokenizer.decode([token]), "logprob": value}
+                for token, value in zip(tokens.tolist(), values.tolist(), strict=True)
+            ],
+        }
+        self.seen[f"{prompt} {chosen}"] += 1
+        return {"completion_probabilities": [probability], "tokens_evaluated": len(prompt)}

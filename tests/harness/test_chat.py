@@ -1,0 +1,160 @@
+"""Choice prompts on chat endpoints: exact letters, bounds where the server keeps quiet."""
+
+from __future__ import annotations
+
+import logging
+import math
+from types import SimpleNamespace
+
+import pytest
+
+from calib_harness.core.confidence import softmax_scores
+from calib_harness.errors import UserError
+from calib_harness.harness.backends.chat import TOLERANCE, Letters, read_letters
+from calib_harness.harness.backends.run_checks import WrongScoresError
+from calib_harness.paths import toy_world_path
+from tests.harness.echo_server import EchoServer
+
+TOY = f"{toy_world_path()}/models/base"
+REQUESTS = [
+    SimpleNamespace(
+        args=(f"Question: What is the capital of {place}?\nA. x\nB. y\nAnswer:", f" {letter}"),
+        task_name="toy_choice",
+        doc_id=i,
+    )
+    for i, place in enumerate(("Arden", "Belmar", "Corvo", "Dunmere", "Elba", "Farholt"))
+    for letter in "ABCD"
+]
+
+
+@pytest.fixture(scope="module")
+def running():
+    with EchoServer(TOY) as server:
+        yield server
+
+
+@pytest.fixture
+def server(running):
+    running.fault, running.n, running.count, running.is_vllm = "", 0, 0, False
+    running.seen.clear()
+    return running
+
+
+def backend(server, **settings):
+    from lm_eval.models.openai_completions import LocalChatCompletion
+
+    return LocalChatCompletion(
+        base_url=f"{server.base}/v1/chat/completions", model="toy", max_retries=1, **settings
+    )
+
+
+def letters_by_definition(server, context):
+    """Add up the spellings with and without a space over the whole vocabulary."""
+    row = server.logprobs(server.encode(context))[-1].exp()
+    texts = [server.tokenizer.decode([token]) for token in range(len(row))]
+    return [
+        math.log(sum(float(p) for text, p in zip(texts, row, strict=True) if text.strip() == x))
+        for x in "ABCD"
+    ]
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_letters_are_the_sum_of_their_spellings(server, concurrent):
+    found = backend(server, num_concurrent=concurrent).token_loglikelihood(REQUESTS)
+    for i in range(0, len(REQUESTS), 4):
+        expected = letters_by_definition(server, REQUESTS[i].args[0])
+        confidence = softmax_scores([[r.logprob for r in found[i : i + 4]]]).max()
+        assert confidence == pytest.approx(softmax_scores([expected]).max(), abs=TOLERANCE)
+        for value, right in zip(found[i : i + 4], expected, strict=True):
+            assert value.logprob == -math.inf or value.logprob == pytest.approx(right, abs=1e-3)
+    assert sum(server.seen.values()) == 1 + len(REQUESTS) // 4  # a question each, one to examine
+
+
+def test_a_vllm_is_asked_for_the_letters_themselves(server):
+    server.is_vllm = True
+    found = backend(server).token_loglikelihood(REQUESTS)
+    assert all(math.isfinite(result.logprob) for result in found)
+
+
+def test_a_cloze_task_is_refused_by_name(server):
+    cloze = [
+        SimpleNamespace(args=("Question?", f" {text}"), task_name="toy_cloze", doc_id=0)
+        for text in ("a long answer", "another")
+    ]
+    with pytest.raises(UserError, match="toy_cloze scores whole choices") as refused:
+        backend(server).token_loglikelihood(cloze)
+    assert "\n" not in str(refused.value)
+    assert server.count == 0
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("null", "gives no top_logprobs of its answer's first token"),
+        ("thinks", "it thinks before it answers"),
+        ("404", "refused a request with 404"),
+    ],
+)
+def test_a_chat_without_log_probabilities_or_that_thinks_is_refused(server, fault, said):
+    server.fault = fault
+    with pytest.raises(UserError, match=said) as refused:
+        backend(server).token_loglikelihood(REQUESTS)
+    assert "\n" not in str(refused.value)
+
+
+def entry(**probs):
+    tops = [{"token": token, "logprob": math.log(p)} for token, p in probs.items()]
+    return {**max(tops, key=lambda top: top["logprob"]), "top_logprobs": tops}
+
+
+def test_a_missing_letter_has_a_bound_and_confidence_an_interval():
+    letters = read_letters(entry(A=0.6, **{" A": 0.1, " B": 0.2, "the": 0.05}), "ABC")
+    assert letters.probs == pytest.approx({"A": 0.7, "B": 0.2, "C": 0.0})
+    assert letters.missing == ("C",)
+    assert letters.bound == pytest.approx(0.05)
+    assert letters.uncertainty == pytest.approx(0.7 / 0.9 - 0.7 / 0.95)
+    assert not letters.confidence_is_known
+
+
+def test_what_is_left_bounds_letters_too():
+    letters = read_letters(entry(A=0.97, x=0.02, y=0.008), "ABC")
+    assert letters.bound == pytest.approx(0.002)
+    assert letters.uncertainty == pytest.approx(1 - 0.97 / 0.972)
+    assert letters.confidence_is_known
+
+
+def test_the_interval_holds_whatever_was_not_told():
+    letters = Letters({"A": 0.3, "B": 0.2, "C": 0.0, "D": 0.0}, ("C", "D"), 0.01, 0.015, "A")
+    known = 0.3 / 0.5
+    for c in (0.0, 0.005, 0.01):
+        for d in (0.0, 0.005):
+            true = 0.3 / (0.5 + c + d)
+            assert known - letters.uncertainty - 1e-12 <= true <= known
+
+
+def test_a_letter_not_told_that_may_be_the_largest_makes_the_question_unusable():
+    letters = read_letters(entry(x=0.5, y=0.3, A=0.01), "AB")
+    assert letters.bound == pytest.approx(0.01)
+    assert not letters.confidence_is_known
+
+
+def test_probabilities_that_add_up_to_more_than_one_are_refused():
+    with pytest.raises(WrongScoresError, match=r"add up to 1\.500"):
+        read_letters(entry(A=0.9, B=0.6), "AB")
+
+
+def test_letters_that_were_not_told_are_counted(server, caplog, monkeypatch):
+    monkeypatch.setattr("calib_harness.harness.backends.chat.N_TOP", 2)
+    with caplog.at_level(logging.WARNING):
+        found = backend(server).token_loglikelihood(REQUESTS)
+    assert "of 6 questions are not among the server's 2 likeliest tokens" in caplog.text
+    assert "Confidence may be off by" in caplog.text
+    assert any(math.isnan(result.logprob) or result.logprob == -math.inf for result in found)
+
+
+def test_a_wrong_backend_for_chats_without_log_probabilities_says_so():
+    from calib_harness.harness.backends.chat import score_tokens_chat
+
+    litellm = type("LiteLLMChatCompletion", (), {"__module__": "lm_eval.models.litellm_llms"})()
+    with pytest.raises(UserError, match="litellm as lm-eval calls it hands on no"):
+        next(iter(score_tokens_chat(litellm, REQUESTS)))
