@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import calib_harness.harness  # noqa: F401 registers the request type
 from calib_harness.errors import UserError
 from calib_harness.paths import toy_world_path
 from tests.harness.echo_server import EchoServer
