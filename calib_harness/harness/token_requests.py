@@ -150,6 +150,14 @@ def _warn_of_split_letters(
         logger.warning(
             "Tokenizer %s splits the letters %s into several tokens; their score under "
             "`choice` is the sum over these tokens.",
-            getattr(lm, "tokenizer_name", type(lm).__name__),
+            _tokenizer_name(lm),
             ", ".join(f"{letter!r} ({n})" for letter, n in sorted(split.items())),
         )
+
+
+def _tokenizer_name(lm: LM) -> str:
+    """Name the backend's tokenizer, or the backend if it does not say."""
+    try:
+        return str(lm.tokenizer_name or type(lm).__name__)
+    except NotImplementedError:
+        return type(lm).__name__

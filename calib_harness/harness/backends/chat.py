@@ -308,7 +308,7 @@ def _questions(requests: Sequence[Instance]) -> dict[Hashable, list[int]]:
             raise UserError(
                 f"tasks: {requests[indices[0]].task_name} scores whole choices ({choices[0]!r}), "
                 "which a chat endpoint cannot; use its choice task (…_choice), or a backend that "
-                "scores prompts (docs/backends.md)"
+                "scores prompts (docs/how-to/backends.md)"
             )
     first = [requests[index].args[1] for index in next(iter(questions.values()), [])]
     if len(first) > 1 and not is_lettered(first):

@@ -157,13 +157,13 @@ class CompletionsServer:
 
     def _mend(self, more: bool) -> str:
         if not more:
-            return "it does not support `echo`; use a server that does (docs/backends.md)"
+            return "it does not support `echo`; use a server that does (docs/how-to/backends.md)"
         if not self._lm.tokenized_requests:
             return (
                 "it puts special tokens in front of texts; send tokens instead "
                 "(tokenized_requests=True), or leave add_bos_token out"
             )
-        return "it adds tokens to a prompt; use a server that does not (docs/backends.md)"
+        return "it adds tokens to a prompt; use a server that does not (docs/how-to/backends.md)"
 
 
 def client_for(lm: LocalCompletionsAPI) -> Client:
@@ -192,7 +192,7 @@ def _logprobs(choice: Mapping[str, Any], url: str) -> dict[str, Any]:
         raise WrongScoresError(
             f"model: the server at {url} gives no token log-probabilities (logprobs is "
             f"{'null' if logprobs is None else 'of another form'}); start it so that it does, or "
-            "use another (docs/backends.md)"
+            "use another (docs/how-to/backends.md)"
         )
     return logprobs
 

@@ -23,5 +23,5 @@ def refuse_anthropic(lm: AnthropicChat | AnthropicLM, requests: Sequence[Instanc
     """
     raise UserError(
         f"model: {type(lm).__name__}'s endpoint tells no log-probabilities, so confidences cannot "
-        "be measured; use a model that does (docs/backends.md)"
+        "be measured; use a model that does (docs/how-to/backends.md)"
     )

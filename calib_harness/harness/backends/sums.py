@@ -57,7 +57,7 @@ def ask_for_sums(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs]:
     except NotImplementedError as error:
         raise UserError(
             f"model: backend {name} gives no log-probabilities of a text ({_first_line(error)}); "
-            "score this model with a backend that does (docs/backends.md lists them)"
+            "score this model with a backend that does (docs/how-to/backends.md lists them)"
         ) from None
     if len(answers) != len(requests):
         raise WrongScoresError(

@@ -1,0 +1,163 @@
+"""A model's server for the length of a run: started in a group of its own, awaited, ended whole."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from calib_harness.errors import UserError
+
+_LEASH = Path(__file__).with_name("leash.py")
+
+#: Paths that servers answer with 200 once they can be asked: vLLM, SGLang and llama.cpp have the
+#: first, llama-cpp-python and other OpenAI-compatible ones the second.
+HEALTH_PATHS = ("/health", "/v1/models")
+
+_TICK = 0.5
+_GRACE = 10.0
+
+
+def server_argv(command: str, port: int) -> list[str]:
+    """Cut a command into its arguments, its ``{port}`` filled in; no shell sees them.
+
+    Raises
+    ------
+    UserError
+        If the command is empty, has a quotation without end, or names no ``{port}``.
+
+    Examples
+    --------
+    >>> server_argv("vllm serve gpt2 --port {port}", 8123)
+    ['vllm', 'serve', 'gpt2', '--port', '8123']
+    """
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"server: {command!r} cannot be read as a command ({error})") from None
+    if not words or not any("{port}" in word for word in words):
+        raise UserError(
+            f"server: {command!r} must name the port it listens on as {{port}}, which is chosen "
+            "for each run; for example: vllm serve MODEL --port {port}"
+        )
+    return [word.replace("{port}", str(port)) for word in words]
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(
+    command: str,
+    *,
+    log: Path,
+    environment: Mapping[str, str],
+    working_dir: Path,
+    patience: float = 1800.0,
+    health_paths: Sequence[str] = HEALTH_PATHS,
+) -> Iterator[str]:
+    """Serve a model for as long as the block lasts.
+
+    Parameters
+    ----------
+    command : str
+        Starts the server; ``{port}`` in it stands for the port that is chosen.
+    log : Path
+        Takes what the server prints.
+    environment, working_dir
+        The server's own.
+    patience : float
+        Seconds until it has to answer: large models load for minutes.
+    health_paths : sequence of str
+        It is ready when it answers one of these with 200.
+
+    Yields
+    ------
+    str
+        Its address, ``http://127.0.0.1:PORT``.
+
+    Raises
+    ------
+    UserError
+        If the command cannot be started, ends before it answers, or does not answer in time.
+    """
+    port = free_port()
+    argv = server_argv(command, port)
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=dict(environment),
+            cwd=working_dir,
+            start_new_session=True,  # a group of its own, which can be ended as one
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        _await(process, address, health_paths, patience, log)
+        yield address
+    finally:
+        _end(process)
+
+
+def _await(
+    process: subprocess.Popen[bytes],
+    address: str,
+    health_paths: Sequence[str],
+    patience: float,
+    log: Path,
+) -> None:
+    deadline = time.monotonic() + patience
+    while not any(_answers(address + path) for path in health_paths):
+        if process.poll() is not None:
+            raise UserError(
+                f"server: it ended with status {process.returncode} before it answered; its last "
+                f"words: {_last_words(log)} (all of them: {log})"
+            )
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"server: it did not answer at {address} within {patience:g} s; its last words: "
+                f"{_last_words(log)} (all of them: {log})"
+            )
+        time.sleep(_TICK)
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as response:  # an address made here
+            return bool(response.status == 200)
+    except OSError:  # urllib's errors are of this kind
+        return False
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return " · ".join(line.strip() for line in lines if line.strip()[:1])[-400:] or "none"
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ask the whole group to end, and insist after a while."""
+    _signal(process.pid, signal.SIGTERM)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_GRACE)
+    _signal(process.pid, signal.SIGKILL)  # also ends what the server itself has started
+    process.wait()
+
+
+def _signal(group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
