@@ -26,6 +26,7 @@ from calib_harness.cli.common import (
     split,
     workers,
 )
+from calib_harness.errors import UserError
 
 
 def report(
@@ -51,6 +52,14 @@ def report(
         ),
     ] = None,
     seed: Seed = 0,
+    questions: Annotated[
+        str | None,
+        typer.Option(
+            metavar="<n|all|none>",
+            help="Questions of each task, with texts and answers, that the page carries (default: "
+            "the 300 most telling; none of benchmarks that ask not to be spread).",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",
     all_runs: AllRuns = False,
     cache: Cache = None,
@@ -79,6 +88,7 @@ def report(
         binning=binning,
         n_resamples=resamples,
         seed=seed,
+        questions=None if questions is None else _number_of(questions),
         all_runs=all_runs,
         cache=cache_of(cache, no_cache),
         n_jobs=workers(jobs),
@@ -87,6 +97,18 @@ def report(
     )
     size = path.stat().st_size / 1e6
     logging.getLogger("calib_harness").info("wrote %s (%.1f MB)", path, size)
+
+
+def _number_of(questions: str) -> int:
+    """Return how many questions --questions asks for."""
+    from calib_harness.page.telling import ALL
+
+    words = {"all": ALL, "none": 0}
+    if questions in words:
+        return words[questions]
+    if not questions.isdecimal():
+        raise UserError(f"--questions must be a number, all or none; got {questions!r}.")
+    return int(questions)
 
 
 def register(app: typer.Typer) -> None:

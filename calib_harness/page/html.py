@@ -17,9 +17,10 @@ _STYLES = ("vendor/tabulator-6.5.3.min.css", "page.css")
 _VENDOR = ("vendor/plotly-cartesian-4.1.1.min.js", "vendor/tabulator-6.5.3.min.js")
 # In the order in which they build on each other.
 _SCRIPTS = (
-    *("text.js", "data.js", "controls.js", "charts.js", "leaderboard.js"),
-    *("reliability.js", "model.js", "compare.js", "changes.js", "curves.js"),
-    *("measured.js", "main.js"),
+    *("text.js", "data.js", "address.js", "controls.js", "exporting.js", "tables.js"),
+    *("charts.js", "resamples.js", "leaderboard.js", "pairs.js", "reliability.js", "model.js"),
+    *("two.js", "questions.js", "compare.js", "changes.js", "ranks.js", "curves.js"),
+    *("measured.js", "definitions.js", "main.js"),
 )
 _SOURCE_MAP = re.compile(r"^(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -38,8 +39,7 @@ def render_page(payload: Payload) -> str:
         policy=" ".join(f"'sha256-{_digest(script)}'" for script in scripts),
         styles="\n".join(_read(name) for name in _STYLES),
         document=json_for_html(payload.document),
-        numbers=payload.numbers,
-        diagrams=payload.diagrams,
+        **payload.blobs,
         scripts="\n".join(f"<script>{script}</script>" for script in scripts),
     )
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from calib_harness.analysis.metrics_frame import DEFAULT_METRICS, SummaryOptions
+from calib_harness.core.checks import check_count
 from calib_harness.errors import UserError
 from calib_harness.output import make_ready
 from calib_harness.page.html import render_page
@@ -41,6 +42,7 @@ def make_report(
     binning: str = "uniform",
     n_resamples: int | None = None,
     seed: int = 0,
+    questions: int | None = None,
     all_runs: bool = False,
     cache: CacheLike = None,
     n_jobs: int = 1,
@@ -64,6 +66,10 @@ def make_report(
         Bootstrap resamples of every number and change; 0 leaves errors out. By default 1,000
         (changes: as many as ``compare`` takes, up to 100,000 answers in all); for more than
         1,000 runs × tasks × methods 200, and down to 100 from 3 to 6 million answers.
+    questions : int, optional
+        Questions of each task whose texts and answers the page carries, the most telling ones;
+        0 for none. By default up to 300, fewer of a page of very many runs, and none of a
+        benchmark whose authors ask that it not be spread.
     methods, tasks, all_runs, cache
         As for ``load_predictions``.
     n_jobs : int
@@ -87,6 +93,8 @@ def make_report(
     options = SummaryOptions(
         tuple(metrics), n_bins=n_bins, binning=binning, n_resamples=n_resamples or 0, seed=seed
     )
+    if questions is not None:
+        check_count("questions", questions, least=0)
     path = make_ready(Path(output), (".html", ".htm"))
     sources = read_sources(
         logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
@@ -106,7 +114,12 @@ def make_report(
         | {name: metadata.version(name) for name in _PACKAGES},
     }
     payload = make_payload(
-        sources, options, n_change_resamples=of_changes, n_jobs=n_jobs, made=made
+        sources,
+        options,
+        n_change_resamples=of_changes,
+        questions=questions,
+        n_jobs=n_jobs,
+        made=made,
     )
     page = render_page(payload)
     try:

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from calib_harness.analysis.isotonic import IsotonicCurve, isotonic_curve
 from calib_harness.analysis.metrics_frame import SummaryOptions, summarise
 from calib_harness.analysis.reliability import (
     Pairs,
@@ -29,6 +30,7 @@ BINNINGS: tuple[Binning, ...] = tuple(
 # Questions times diagrams for which intervals and nulls of every diagram are computed: about
 # half a minute of one core.
 _ERROR_WORK = 1_000_000
+_CURVES = 200  # simulated curves of a band
 # Expected work below which several processes would not be worth their start, about six seconds;
 # counted in resampled answers, of which an entry's fixed costs are worth some.
 _LITTLE_WORK, _WORK_OF_ENTRY = 300_000_000, 200_000
@@ -50,6 +52,8 @@ class EntryNumbers:
         Per choice position, one diagram for each binning kept for positions.
     risk : ndarray, shape (100,)
         Error rate among the most confident answers at each of ``COVERAGES``.
+    curve : IsotonicCurve or None
+        Reliability without bins; None if no question can be used.
     draws : dict of str to Draws
         The resamples of every metric, which the changes share.
     """
@@ -58,6 +62,7 @@ class EntryNumbers:
     top: list[Reliability]
     classes: list[list[Reliability]]
     risk: Floats
+    curve: IsotonicCurve | None
     draws: dict[str, Draws]
 
 
@@ -71,6 +76,8 @@ class DiagramOptions:
         Number of bins and rule, of the top choice and of every choice position.
     n_resamples, n_class_resamples : int
         For the intervals and nulls of these diagrams; 0 leaves them out.
+    n_curve_resamples : int
+        For the bands of the curves without bins; 0 leaves them out.
     seed : int
     """
 
@@ -78,6 +85,7 @@ class DiagramOptions:
     class_binnings: Sequence[Binning]
     n_resamples: int
     n_class_resamples: int
+    n_curve_resamples: int
     seed: int
 
 
@@ -95,6 +103,7 @@ def diagram_options(
         class_binnings,
         options.n_resamples if top <= _ERROR_WORK else 0,
         options.n_resamples if top + classes <= _ERROR_WORK else 0,
+        min(options.n_resamples, _CURVES) if top <= _ERROR_WORK else 0,
         options.seed,
     )
 
@@ -104,7 +113,9 @@ def entry_numbers(
 ) -> EntryNumbers:
     """Compute everything about one run × task × method."""
     draws: dict[str, Draws] = {}
-    rows = summarise(p, options, draws=draws)
+    # Where intervals of all diagrams are affordable, so are a few temperatures.
+    with_temperature = replace(options, recalibrate=diagrams.n_curve_resamples > 0)
+    rows = summarise(p, with_temperature, draws=draws)
     probs, gold = p.probs[p.usable], p.gold[p.usable]
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
     asked = [
@@ -125,6 +136,11 @@ def entry_numbers(
         top=found[:first],
         classes=[found[at : at + each] for at in range(first, len(found), each)],
         risk=risk_curve(confidence, correct),
+        curve=isotonic_curve(
+            confidence, correct, n_resamples=diagrams.n_curve_resamples, seed=diagrams.seed
+        )
+        if gold.size
+        else None,
         draws=draws,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,17 @@ import numpy.typing as npt
 
 # numpy's kinds that JavaScript has typed arrays for.
 _TYPES = ("float32", "float64", "uint8", "uint16", "uint32", "int32")
+
+
+class Numbering:
+    """Numbers things in the order in which they first come."""
+
+    def __init__(self) -> None:
+        self.known: dict[Any, int] = {}
+
+    def of(self, thing: Any) -> int:
+        """Return the number of a thing, the next one if it is new."""
+        return self.known.setdefault(thing, len(self.known))
 
 
 class Columns:
@@ -45,6 +57,13 @@ class Columns:
         """All columns, gzip-compressed, as base64."""
         blob = b"".join(self._parts)
         return base64.b64encode(gzip.compress(blob, compresslevel=6, mtime=0)).decode("ascii")
+
+
+def packed_text(value: Any) -> str:
+    """JSON, gzip-compressed, as base64."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    blob = text.encode("utf-8", "replace")  # lone surrogates are no text
+    return base64.b64encode(gzip.compress(blob, compresslevel=6, mtime=0)).decode("ascii")
 
 
 def smallest_unsigned(values: npt.ArrayLike) -> npt.NDArray[Any]:

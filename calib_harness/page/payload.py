@@ -1,24 +1,19 @@
-"""What the page carries: one JSON document of names, and two blobs of numbers."""
+"""What the page carries: one JSON document of names, and blobs of numbers."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Sequence
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from calib_harness.analysis import compare
-from calib_harness.analysis.matching import Models
+from calib_harness.analysis.isotonic import IsotonicCurve
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.reliability import Reliability
-from calib_harness.analysis.results import is_harmed
-from calib_harness.core.accuracy import choice_mass
-from calib_harness.core.metrics import METRICS
-from calib_harness.core.nulls import calibrated_null
-from calib_harness.core.resampling import Draws
+from calib_harness.page.describing import chain_words, metric_words, model_words, run_words
+from calib_harness.page.drawn import add_draws, resampled_metrics
 from calib_harness.page.numbers import (
     BINNINGS,
     COVERAGES,
@@ -27,8 +22,16 @@ from calib_harness.page.numbers import (
     all_numbers,
     diagram_options,
 )
-from calib_harness.page.packing import Columns, printed_alike, smallest_unsigned
-from calib_harness.page.sources import Place, Sources
+from calib_harness.page.packing import (
+    Columns,
+    Numbering,
+    packed_text,
+    printed_alike,
+    smallest_unsigned,
+)
+from calib_harness.page.sources import Sources
+from calib_harness.page.telling import Wanted, add_questions
+from calib_harness.page.tested import tested_changes
 from calib_harness.predictions.table import Predictions
 
 _FULL = 65535  # shares are kept in steps of 1 / 65,535
@@ -47,25 +50,14 @@ class Payload:
     ----------
     document : dict
         Names, options and who belongs to whom; JSON-ready.
-    numbers : str
-        Metrics and changes, packed columns; needed at once.
-    diagrams : str
-        Binned data and curves, packed columns; unpacked when a diagram is opened.
+    blobs : dict of str to str
+        Packed columns, each unpacked when it is first needed: ``numbers`` (metrics and changes,
+        at once), ``diagrams`` (binned data and curves), ``resamples``, ``questions`` and their
+        ``texts``.
     """
 
     document: dict[str, Any]
-    numbers: str
-    diagrams: str
-
-
-class _Names:
-    """Numbers things in the order in which they first come."""
-
-    def __init__(self) -> None:
-        self.known: dict[Any, int] = {}
-
-    def of(self, thing: Any) -> int:
-        return self.known.setdefault(thing, len(self.known))
+    blobs: dict[str, str]
 
 
 def make_payload(
@@ -73,6 +65,7 @@ def make_payload(
     options: SummaryOptions,
     *,
     n_change_resamples: int | None = None,
+    questions: Wanted = None,
     n_jobs: int = 1,
     made: dict[str, Any],
 ) -> Payload:
@@ -85,6 +78,8 @@ def make_payload(
         Metrics, bins and resamples, as for ``metrics_frame``.
     n_change_resamples : int, optional
         Resamples of the changes from base to aligned; by default as many as ``compare`` takes.
+    questions : int, optional
+        Questions of each task whose text and answers are carried, see `add_questions`.
     n_jobs : int
         Processes.
     made : dict
@@ -96,31 +91,27 @@ def make_payload(
     class_binnings = _class_binnings(sources, binnings, options)
     shown = diagram_options(predictions, options, binnings, class_binnings)
     found = list(all_numbers(predictions, options, shown, n_jobs))
-    numbers, diagrams = Columns(), Columns()
-    names = list(dict.fromkeys(row["metric"] for entry in found for row in entry.rows))
-    models, settings, tasks, methods = _Names(), _Names(), _Names(), _Names()
-    entries: dict[str, list[Any]] = {
-        key: [] for key in ("model", "task", "method", "setting", "n", "unusable")
-    }
-    for p in predictions:
-        h = p.header
-        entries["model"].append(models.of(h.label))
-        entries["task"].append(tasks.of(h.task))
-        entries["method"].append(methods.of(h.method))
-        entries["setting"].append(settings.of((h.n_shot, h.chat_template, h.settings)))
-        entries["n"].append(len(p))
-        entries["unusable"].append(int((~p.usable).sum()))
-    _add_metrics(numbers, found, names)
-    top = [one for entry in found for one in entry.top]
-    classes = [one for entry in found for position in entry.classes for one in position]
-    _add_bins(diagrams, "top", top)
-    _add_bins(diagrams, "class", classes)
-    _add_intervals(diagrams, [*top, *classes])
-    risk = np.array([entry.risk for entry in found])
-    steps = np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16")
-    # Differences, modulo 65,536, are small and compress better.
-    diagrams.add("risk", np.diff(steps, axis=-1, prepend=np.zeros_like(steps[..., :1])))
-    labels = [str(label) for label in models.known]
+    metrics = list(dict.fromkeys(row["metric"] for entry in found for row in entry.rows))
+    names = {kind: Numbering() for kind in ("models", "tasks", "methods", "settings")}
+    runs = run_words(sources)
+    entries = _entries(predictions, found, list(runs), names)
+    numbers = Columns()
+    _add_metrics(numbers, found, metrics)
+    compared = replace(options, n_resamples=n_change_resamples or 0)
+    draws = None
+    if n_change_resamples == options.n_resamples:
+        draws = {p: entry.draws for p, entry in zip(predictions, found, strict=True)}
+    tested = tested_changes(sources, compared, metrics, draws, names, numbers)
+    tasks = list(names["tasks"].known)
+    asked = Columns()
+    about, texts = add_questions(
+        asked, predictions, sources.logs, tasks, tested.pop("sides"), questions
+    )
+    resamples = Columns()
+    resampled = resampled_metrics(metrics, found)
+    carried = add_draws(resamples, found, resampled)
+    diagrams = _diagrams(found)
+    labels = [str(label) for label in names["models"].known]
     document = {
         "made": made,
         "options": {
@@ -129,29 +120,122 @@ def make_payload(
             "n_resamples": options.n_resamples,
             "seed": options.seed,
         },
-        "metrics": [_metric(name) for name in names],
-        "models": [_model(label, sources) for label in labels],
-        "tasks": list(tasks.known),
-        "methods": list(methods.known),
+        "metrics": [metric_words(name) for name in metrics],
+        "models": [model_words(label, sources) for label in labels],
+        "tasks": tasks,
+        "methods": list(names["methods"].known),
         "settings": [
             {"n_shot": n_shot, "chat_template": chat, "settings": text}
-            for n_shot, chat, text in settings.known
+            for n_shot, chat, text in names["settings"].known
         ],
         "entries": entries,
         "n_classes": [len(entry.classes) for entry in found],
         "binnings": binnings,
         "class_binnings": class_binnings,
         "coverages": COVERAGES.tolist(),
-        "runs": _runs(sources),
-        "chains": _chains(sources, models),
+        "runs": list(runs.values()),
+        "chains": chain_words(sources, names["models"]),
+        "resamples": carried,
+        "resampled": resampled,
+        "questions": about,
+        **tested,
+        "columns": {
+            "numbers": numbers.index,
+            "diagrams": diagrams.index,
+            "resamples": resamples.index,
+            "questions-data": asked.index,
+        },
     }
-    compared = replace(options, n_resamples=n_change_resamples or 0)
-    draws = None
-    if n_change_resamples == options.n_resamples:
-        draws = {p: entry.draws for p, entry in zip(predictions, found, strict=True)}
-    document.update(_comparison(sources, compared, names, draws, models, tasks, methods, numbers))
-    document["columns"] = {"numbers": numbers.index, "diagrams": diagrams.index}
-    return Payload(document, numbers.packed(), diagrams.packed())
+    return Payload(
+        document,
+        {
+            "numbers": numbers.packed(),
+            "diagrams": diagrams.packed(),
+            "resamples": resamples.packed(),
+            "questions": asked.packed(),
+            "texts": packed_text(texts),
+        },
+    )
+
+
+def _entries(
+    predictions: Sequence[Predictions],
+    found: Sequence[EntryNumbers],
+    sources: Sequence[str],
+    names: dict[str, Numbering],
+) -> dict[str, list[int]]:
+    """Say of every run × task × method what it is, as numbers of names."""
+    run = {source: i for i, source in enumerate(sources)}
+    same_questions = Numbering()
+    rows = []
+    for p, entry in zip(predictions, found, strict=True):
+        h = p.header
+        rows.append(
+            {
+                "model": names["models"].of(h.label),
+                "task": names["tasks"].of(h.task),
+                "method": names["methods"].of(h.method),
+                "setting": names["settings"].of((h.n_shot, h.chat_template, h.settings)),
+                "run": run[h.source],
+                "questions": same_questions.of(_question_key(p)),
+                "n": len(p),
+                "unusable": int((~p.usable).sum()),
+                "calibrated": _as_if_calibrated(entry),
+            }
+        )
+    return {key: [row[key] for row in rows] for key in rows[0]}
+
+
+def _question_key(p: Predictions) -> bytes:
+    """Return what is the same for runs on the same questions, choices and gold, in one order."""
+    digest = hashlib.blake2b("\0".join(map(str, p.doc_hash)).encode("utf-8", "surrogatepass"))
+    digest.update(p.gold.tobytes())
+    return digest.digest()
+
+
+def _as_if_calibrated(entry: EntryNumbers) -> int:
+    """Say whether an ECE lies within what a calibrated model would show: 1 yes, 2 no, 0 unknown."""
+    rows = {row["metric"]: row for row in entry.rows}
+    if not {"ece", "ece_null"} <= rows.keys() or not np.isfinite(rows["ece_null"]["high"]):
+        return 0
+    return 1 if rows["ece"]["value"] <= rows["ece_null"]["high"] else 2
+
+
+def _diagrams(found: Sequence[EntryNumbers]) -> Columns:
+    """Binned data, curves without bins, and risk at every coverage."""
+    columns = Columns()
+    top = [one for entry in found for one in entry.top]
+    classes = [one for entry in found for position in entry.classes for one in position]
+    _add_bins(columns, "top", top)
+    _add_bins(columns, "class", classes)
+    _add_intervals(columns, [*top, *classes])
+    _add_curves(columns, [entry.curve for entry in found])
+    risk = np.array([entry.risk for entry in found])
+    steps = np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16")
+    # Differences, modulo 65,536, are small and compress better.
+    columns.add("risk", np.diff(steps, axis=-1, prepend=np.zeros_like(steps[..., :1])))
+    return columns
+
+
+def _add_curves(columns: Columns, curves: Sequence[IsotonicCurve | None]) -> None:
+    """Add the curves without bins; a run of which no question can be used has none."""
+    known = [curve for curve in curves if curve is not None]
+    columns.add(
+        "curve_steps", smallest_unsigned([0 if c is None else c.confidence.size for c in curves])
+    )
+    for key, name in (
+        ("at", "confidence"),
+        ("value", "accuracy"),
+        ("low", "low"),
+        ("high", "high"),
+    ):
+        values = np.concatenate([np.zeros(0), *(getattr(c, name) for c in known)])
+        columns.add(
+            f"curve_{key}", np.nan_to_num(np.round(values * 65534), nan=65535).astype("uint16")
+        )
+    for key, name in (("mcb", "miscalibration"), ("dsc", "discrimination"), ("unc", "uncertainty")):
+        parts = [np.nan if c is None else getattr(c, name) for c in curves]
+        columns.add(f"curve_{key}", printed_alike(parts))
 
 
 def _binnings(sources: Sources, main: Binning) -> list[Binning]:
@@ -214,157 +298,3 @@ def _add_intervals(columns: Columns, diagrams: Sequence[Reliability]) -> None:
     for end in ("low", "high"):
         values = np.concatenate([np.zeros(0), *(getattr(d, f"accuracy_{end}") for d in diagrams)])
         columns.add(f"interval_{end}", np.rint(values[first] * _FULL).astype("uint16"))
-
-
-def _metric(name: str) -> dict[str, Any]:
-    """Describe a metric, from the package's own table and docstrings."""
-    if name in METRICS:
-        metric = METRICS[name]
-        function: Callable[..., Any] = metric.function
-        return {
-            "name": name,
-            "direction": metric.direction,
-            "formula": metric.formula,
-            "source": metric.source,
-            "about": _first_paragraphs(function),
-        }
-    known: dict[str, tuple[Callable[..., Any], str]] = {
-        "ece_null": (calibrated_null, "ece with each gold drawn from the model's own p_i"),
-        "choice_mass": (choice_mass, "mean of Σ_k exp(s_ik), before normalising"),
-    }
-    function, formula = known.get(name, (calibrated_null, ""))
-    about = _first_paragraphs(function) if name in known else ""
-    return {"name": name, "direction": "", "formula": formula, "source": "", "about": about}
-
-
-def _first_paragraphs(function: Callable[..., Any]) -> str:
-    """Return what a docstring says before its list of parameters, as a sentence about a metric."""
-    text = inspect.getdoc(function) or ""
-    text = text.partition("\nParameters\n")[0].strip().removeprefix("Return ")
-    return text[:1].upper() + text[1:]
-
-
-def _model(label: str, sources: Sources) -> dict[str, Any]:
-    place = sources.places.get(label, Place())
-    return {"label": label, "family": place.family, "stage": place.stage, "step": place.step}
-
-
-def _runs(sources: Sources) -> list[dict[str, Any]]:
-    """Tell what was measured, one row per sample log."""
-    runs: dict[str, dict[str, Any]] = {}
-    for p in sources.predictions:
-        h = p.header
-        if h.source in runs:
-            runs[h.source]["methods"].append(h.method)
-            continue
-        log = sources.logs[h.source]
-        runs[h.source] = {
-            "model": h.model,
-            "revision": h.revision or "",
-            "task": h.task,
-            "task_version": log.info.task_versions.get(h.task, ""),
-            "prompt": log.info.prompts.get(h.task, {}),
-            "n_shot": h.n_shot,
-            "chat_template": h.chat_template,
-            "settings": h.settings,
-            "n": len(p),
-            "unusable": int((~p.usable).sum()),
-            "methods": [h.method],
-            "packages": {"lm_eval": h.lm_eval_version or "", **log.info.packages},
-            "date": h.date,
-            "source": h.source,
-        }
-    return list(runs.values())
-
-
-def _chains(sources: Sources, models: _Names) -> list[dict[str, Any]]:
-    """Chains of stages or steps, as lists of models."""
-    if sources.chains is None:
-        return []
-    finder = Models(sources.predictions)
-    chains = []
-    for family, stages in sources.chains.groupby("family", sort=False):
-        steps = []
-        for row in stages.itertuples(index=False):
-            label = finder.find(str(row.model))
-            if label is not None:
-                steps.append(
-                    {"model": models.of(label), "stage": row.stage, "position": row.position}
-                )
-        if len(steps) >= 2:
-            chains.append({"family": str(family), "steps": steps})
-    return chains
-
-
-def _comparison(
-    sources: Sources,
-    options: SummaryOptions,
-    names: Sequence[str],
-    draws: dict[Predictions, dict[str, Draws]] | None,
-    models: _Names,
-    tasks: _Names,
-    methods: _Names,
-    numbers: Columns,
-) -> dict[str, Any]:
-    """Compare base with aligned models, and tasks by their order of them."""
-    empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
-    if sources.pairs is None:
-        return empty
-    metrics = [name for name in names if name in METRICS]
-    found = compare(
-        sources.predictions,
-        sources.pairs,
-        metrics=metrics,
-        n_bins=options.n_bins,
-        binning=options.binning,
-        n_resamples=options.n_resamples or None,
-        seed=options.seed,
-        detail="tests",
-        draws=draws,
-    )
-    frame = found.changes
-    pairs = _Names()
-    place = {name: i for i, name in enumerate(names)}
-    keys = [pairs.of(key) for key in frame[["family", "base", "aligned"]].itertuples(index=False)]
-    changes = {key: _plain(frame[key]) for key in ("n_shot", "chat_template", "rank")}
-    numbers.add("change_pair", smallest_unsigned(keys))
-    numbers.add("change_task", smallest_unsigned([tasks.of(task) for task in frame["task"]]))
-    numbers.add("change_method", smallest_unsigned([methods.of(each) for each in frame["method"]]))
-    numbers.add("change_metric", smallest_unsigned([place[name] for name in frame["metric"]]))
-    numbers.add("change_n", smallest_unsigned(frame["n"]))
-    for key in ("base_value", "aligned_value", "change", "stderr", "low", "high"):
-        numbers.add(f"change_{key}", printed_alike(frame[key].to_numpy(dtype=float)))
-    for key in ("p_value", "p_holm"):
-        numbers.add(f"change_{key}", frame[key].to_numpy(dtype="float32"))
-    harm = pd.concat(
-        [
-            is_harmed(group["base_value"], group["aligned_value"], str(metric))
-            for metric, group in frame.groupby("metric", sort=False)
-        ]
-    ).reindex(frame.index)
-    changes["harm"] = [int(h) if h == h else 0 for h in harm]
-    changes["clear"] = [int(clear) for clear in frame["clear"]]
-    return {
-        "n_change_resamples": found.options.n_resamples,
-        "pairs": [
-            {"family": family, "base": models.of(base), "aligned": models.of(aligned)}
-            for family, base, aligned in pairs.known
-        ],
-        "changes": changes,
-        "agreement": _records(found.over_tasks),
-        "harmed": _records(found.over_families),
-    }
-
-
-def _plain(values: Iterable[Any]) -> list[Any]:
-    return [None if value is None or value != value else int(value) for value in values]
-
-
-def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(key): None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in row.items()
-        }
-        for row in frame.to_dict("records")
-    ]

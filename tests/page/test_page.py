@@ -15,7 +15,7 @@ from tests.page.tab import chart_numbers, column, drawn, sort_by, texts
 
 pytestmark = pytest.mark.slow
 
-VIEWS = ("leaderboard", "model/1", "compare", "measured")
+VIEWS = (*("leaderboard", "model?model=org%2Fash-chat", "two", "questions", "compare", "measured"),)
 
 
 def test_page_opens_from_disk_without_asking_for_anything_else(visit, site):
@@ -97,7 +97,8 @@ def test_best_is_bold_only_where_its_interval_overlaps_no_other(visit, site, pre
     tab.get_by_label("Method", exact=True).select_option("choice")
     frame = metrics_frame(predictions, n_resamples=RESAMPLES).query("task == 'letters'")
     expected = set()
-    for metric, group in frame.groupby("metric"):
+    golds = {p.header.model: p.gold.tobytes() for p in predictions if p.header.task == "letters"}
+    for (metric, _), group in frame.groupby(["metric", frame["model"].map(golds)]):
         if metric == "ece_null":
             continue
         direction = METRICS[metric].direction
@@ -157,9 +158,9 @@ def column_name(tab, place):
 
 
 def test_bins_can_be_switched_among_those_computed(visit, site, predictions):
-    tab = visit(site, "model/0")
+    tab = visit(site, "model?model=org/ash")
     drawn(tab, "reliability")
-    tab.get_by_label("Base and aligned together").uncheck()
+    tab.get_by_label("Together with").select_option("Nothing")
     (run,) = [p for p in predictions if (p.header.model, p.header.method) == ("org/ash", "choice")]
     tab.get_by_label("Run", exact=True).select_option("letters, choice")
     for choice, n_bins, binning in (
@@ -167,7 +168,7 @@ def test_bins_can_be_switched_among_those_computed(visit, site, predictions):
         ("20 bins, uniform", 20, "uniform"),
         ("15 bins, equal mass", 15, "equal_mass"),
     ):
-        tab.get_by_label("Bins").select_option(choice)
+        tab.get_by_label("Bins", exact=True).select_option(choice)
         tab.wait_for_timeout(150)
         bins = reliability(run.probs, run.gold, n_bins=n_bins, binning=binning, n_resamples=0)
         shown = chart_numbers(tab, "reliability") if n_bins == 10 else opened_numbers(tab)
@@ -186,7 +187,7 @@ def opened_numbers(tab):
 
 
 def test_choice_positions_have_diagrams_of_their_own(visit, site):
-    tab = visit(site, "model/0")
+    tab = visit(site, "model?model=org/ash")
     drawn(tab, "reliability")
     tab.get_by_label("Run", exact=True).select_option("letters, choice")
     tab.get_by_label("Of", exact=True).select_option("Choice 5")
@@ -197,16 +198,16 @@ def test_choice_positions_have_diagrams_of_their_own(visit, site):
 
 
 def test_base_and_aligned_are_overlaid_and_can_be_taken_apart(visit, site):
-    tab = visit(site, "model/0")
+    tab = visit(site, "model?model=org/ash")
     drawn(tab, "reliability")
     assert texts(tab.locator("#reliability .facts p strong")) == ["org/ash", "org/ash-chat"]
-    tab.get_by_label("Base and aligned together").uncheck()
+    tab.get_by_label("Together with").select_option("Nothing")
     tab.wait_for_timeout(150)
     assert texts(tab.locator("#reliability .facts p strong")) == ["org/ash"]
 
 
 def test_risk_curve_of_a_model_is_that_of_the_chosen_run(visit, site):
-    tab = visit(site, "model/0")
+    tab = visit(site, "model?model=org/ash")
     drawn(tab, "model-risk")
     tab.get_by_label("Run", exact=True).select_option("letters, choice")
     tab.wait_for_timeout(300)
@@ -214,7 +215,7 @@ def test_risk_curve_of_a_model_is_that_of_the_chosen_run(visit, site):
     assert [row[0] for row in letters] == ["org/ash", "org/ash-chat"]
     tab.get_by_label("Run", exact=True).select_option("texts, continuation-sum")
     tab.wait_for_timeout(300)
-    tab.get_by_label("Base and aligned together").uncheck()
+    tab.get_by_label("Together with").select_option("Nothing")
     tab.wait_for_timeout(300)
     rows = tab.locator("#model-risk tbody tr")
     assert [texts(row.locator("td"))[0] for row in rows.all()] == ["org/ash"]

@@ -72,6 +72,7 @@ def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, prediction
     assert ((harm > 0) != (changes.change > 0)).any()
     tab = visit(site, "compare")
     compared = tab.locator("#compare")
+    compared.get_by_label("Task", exact=True).select_option("texts")
     compared.get_by_label("Method", exact=True).select_option("continuation-sum")
     compared.get_by_label("Metric", exact=True).select_option("overconfidence")
     tab.wait_for_timeout(300)
@@ -79,13 +80,14 @@ def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, prediction
         """() => {
             const {data, layout} = document.querySelector('#heat .js-plotly-plot');
             const z = data.map((trace) => trace.z.map((row) => [...row]));
-            return [layout.yaxis.ticktext, layout.xaxis.ticktext, z, data.map((d) => d.opacity)];
+            const clear = data.map(({text}) => text.flat().every((t) => !t.startsWith("(")));
+            return [layout.yaxis.ticktext, layout.xaxis.ticktext, z, clear];
         }"""
     )
-    models, tasks, z, opacity = plot
+    models, tasks, z, told_apart = plot
     shown = {
-        (model, task): (pytest.approx(abs(each[i][k]), abs=1e-6), each[i][k] > 0, opaque == 1)
-        for each, opaque in zip(z, opacity, strict=True)
+        (model, task): (pytest.approx(abs(each[i][k]), abs=1e-6), each[i][k] > 0, told)
+        for each, told in zip(z, told_apart, strict=True)
         for i, model in enumerate(models)
         for k, task in enumerate(tasks)
         if each[i][k] is not None
@@ -148,7 +150,7 @@ def test_pairs_under_two_chat_templates_are_told_apart(visit, tmp_path):
     assert len(set(tab.locator("#heat .ytick text").all_text_contents())) == 2
 
 
-def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site, tmp_path):
+def test_tasks_and_pairs_are_named_on_a_phone(visit, site, tmp_path):
     page = tmp_path / "page.html"
     names = {f'"{name}"': f'"{name}_of_some_length"' for name in ("phrases", "texts")}
     markup = site.read_text()
@@ -156,6 +158,7 @@ def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site,
         markup = markup.replace(name, longer)
     page.write_text(markup)
     tab = visit(page, "compare", viewport={"width": 390, "height": 844})
+    tab.locator("#compare").get_by_label("Task", exact=True).select_option(names['"texts"'][1:-1])
     tab.locator("#compare").get_by_label("Method", exact=True).select_option("continuation-sum")
     drawn(tab, "bump")
     tab.wait_for_timeout(300)
@@ -164,5 +167,6 @@ def test_tasks_are_named_on_a_phone_and_the_legend_lies_beside_them(visit, site,
         assert {f'"{tick.text_content()}"' for tick in ticks} == set(names.values())
         boxes = [tick.bounding_box() for tick in ticks]
         assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in boxes)
-    legend = tab.locator("#bump .legend").bounding_box()
-    assert all(legend["y"] + legend["height"] < box["y"] for box in boxes)
+    ends = [tick.bounding_box() for tick in tab.locator("#bump .y2tick text").all()]
+    assert len(ends) == 3
+    assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in ends)

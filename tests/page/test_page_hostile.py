@@ -18,13 +18,15 @@ def test_hostile_names_are_shown_as_text_and_run_nothing(visit, hostile_site):
     assert names[3] == HOSTILE[3]
     assert names[4] == HOSTILE[4]
     for i in range(len(HOSTILE)):
-        tab.evaluate(f"location.hash = '#/model/{i}'")
+        tab.evaluate(
+            "(model) => { location.hash = `#/model?${new URLSearchParams({model})}` }", HOSTILE[i]
+        )
         tab.wait_for_selector("#reliability .main-svg")
         assert tab.locator("#model img, #model script").count() == 0
     tab.evaluate("location.hash = '#/compare'")
     tab.wait_for_selector("#forest .main-svg")
     tab.wait_for_timeout(300)
-    assert "<script>" in tab.locator("#forest .main-svg").first.text_content()
+    assert "</script><img sr" in tab.locator("#forest .main-svg").first.text_content()
     assert tab.evaluate("window.hacked") is None
     assert tab.locator("img").count() == 0
     assert tab.locator("svg a").count() == 0
@@ -37,7 +39,14 @@ def test_hostile_names_are_shown_as_text_and_run_nothing(visit, hostile_site):
 
 def test_hostile_names_do_not_stretch_the_page(visit, hostile_site):
     tab = visit(hostile_site, viewport={"width": 390, "height": 844})
-    for view in ("leaderboard", "model/3", "compare", "measured"):
+    for view in (
+        "leaderboard",
+        f"model?model=long/{'y' * 10_000}",
+        "compare",
+        "two",
+        "questions",
+        "measured",
+    ):
         tab.evaluate(f"location.hash = '#/{view}'")
         tab.wait_for_timeout(400)
         assert tab.evaluate("document.documentElement.scrollWidth") <= 390, view

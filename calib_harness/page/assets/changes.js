@@ -15,14 +15,21 @@ function toneOf(change) {
   return colour(tone);
 }
 
-/** What a chart calls a pair: the aligned model, and the settings that tell its changes apart. */
-function changeLabel({ pair, setting }) {
-  return [plotText(modelNames[doc.pairs[pair].aligned], 28), setting].filter(Boolean).join(", ");
+/**
+ * What charts call the pairs of changes: the aligned model, the base too where one name stands for
+ * several pairs, and the settings that tell changes apart.
+ */
+function changeLabels(list) {
+  const aligned = list.map((c) => modelNames[doc.pairs[c.pair].aligned]);
+  const bases = new Map();
+  list.forEach((c, i) => bases.set(aligned[i], (bases.get(aligned[i]) ?? new Set()).add(c.pair)));
+  const whole = list.map((c, i) => [bases.get(aligned[i]).size > 1 ? pairName(c.pair) : aligned[i], c.setting].filter(Boolean).join(", "));
+  return plotNames(whole, isNarrow() ? 22 : 32);
 }
 
-/** What a table calls it. */
-function changeName({ pair, setting }) {
-  return name([pairName(pair), setting].filter(Boolean).join(", "));
+/** What a table calls one: it leads to its two runs. */
+function changeName(change) {
+  return { text: [pairName(change.pair), change.setting].filter(Boolean).join(", "), href: addressOfChange(change) };
 }
 
 /** Changes by family, the largest of each first. */
@@ -32,30 +39,34 @@ function byFamily(found) {
 }
 
 function forestChart() {
-  if (doc.pairs.length === 0) return NO_PAIRS;
+  if (doc.pairs.length === 0) return ABSENT;
   const found = byFamily(currentChanges().filter((c) => Number.isFinite(c.change)));
   if (found.length === 0) return NOTHING;
   const rows = [...found].reverse(); // Plotly draws from the bottom up
-  const labels = rows.map((c) => `${plotText(doc.pairs[c.pair].family, 18)}: ${changeLabel(c)}`);
+  const families = new Set(rows.map((c) => doc.pairs[c.pair].family));
+  const names = changeLabels(rows);
+  const labels = rows.map((c, i) => (families.size > 1 ? `${plotText(doc.pairs[c.pair].family, 18)}: ${names[i]}` : names[i]));
   return {
     traces: [
-      forestTrace(rows, labels, true, "interval tells worse from better"),
-      forestTrace(rows, labels, false, unclearWords(comparison.metric)),
+      forestTrace(rows, labels, true, "told apart"),
+      forestTrace(rows, labels, false, "not told apart"),
     ],
     height: Math.max(220, 110 + 24 * rows.length),
     layout: {
-      xaxis: axis(`change of ${comparison.metric}`, { zeroline: true, zerolinewidth: 1.5 }),
+      xaxis: axis(`change of ${comparison.metric}`, { zeroline: true, zerolinewidth: 2, zerolinecolor: colour("--muted"), range: rangeWithZero(rows.flatMap((c) => [c.low, c.high, c.change])) }),
       yaxis: axis("", { tickvals: rows.map((_, i) => i), ticktext: labels, range: [-0.7, rows.length - 0.3] }),
       margin: { l: 8, r: 16, t: 28, b: 48 },
       showlegend: true,
     },
+    open: ({ customdata }) => addressOfChange(customdata),
+    openTick: (place) => addressOfChange(rows[place]),
     note: harmNote(),
     table: changeTable(found),
   };
 }
 
 function forestTrace(rows, labels, clear, title) {
-  const of = rows.map((c, i) => ({ c, i })).filter(({ c }) => isClear(c) === clear);
+  const of = rows.map((c, i) => ({ c, i })).filter(({ c }) => c.clear === clear);
   return {
     x: of.map(({ c }) => c.change),
     y: of.map(({ i }) => i),
@@ -69,10 +80,10 @@ function forestTrace(rows, labels, clear, title) {
       width: 0,
     },
     mode: "markers",
-    marker: { color: of.map(({ c }) => toneOf(c)), size: 9, symbol: clear ? "circle" : "circle-open" },
-    opacity: clear ? 1 : 0.55,
+    marker: { color: of.map(({ c }) => (clear ? toneOf(c) : colour("--panel"))), line: { color: of.map(({ c }) => toneOf(c)), width: 1.8 }, size: 10 },
     name: title,
-    text: of.map(({ c, i }) => `${labels[i]}<br>${signed(c.change)} ${interval(c.low, c.high)}<br>p ${pValue(c.p)}, Holm ${pValue(c.pHolm)}`),
+    customdata: of.map(({ c }) => c),
+    text: of.map(({ c, i }) => `${labels[i]}<br>${signed(c.change)} ${interval(c.low, c.high)}<br>p ${pValue(c.p)}, Holm ${evidence(c)}`),
     hovertemplate: "%{text}<extra></extra>",
   };
 }
@@ -95,18 +106,17 @@ function harmNote() {
 }
 
 function changeTable(found) {
-  return plainTable(
-    "Changes",
-    ["family", "base", "aligned", "base value", "aligned value", "change", "95 % interval", "p", "p (Holm)", "n"],
-    found.map((c) => {
+  return {
+    columns: ["family", "base", "aligned", "base value", "aligned value", "change", "95 % interval", "p", "p (Holm)", "n"],
+    rows: found.map((c) => {
       const { family, base, aligned } = doc.pairs[c.pair];
       const after = [modelNames[aligned], c.setting].filter(Boolean).join(", ");
       return [
-        name(family), name(modelNames[base]), name(after), fixed(c.base), fixed(c.aligned),
-        signed(c.change), interval(c.low, c.high), pValue(c.p), pValue(c.pHolm), String(c.n),
+        { text: family }, { text: modelNames[base], href: addressOfEntry(c.sides[0]) }, { text: after, href: addressOfChange(c) }, fixed(c.base), fixed(c.aligned),
+        signed(c.change), interval(c.low, c.high), pValue(c.p), evidence(c), String(c.n),
       ];
     }),
-  );
+  };
 }
 
 /** Tasks side by side; names stand upright where they lack room: aslant, the outermost is cut off. */
@@ -129,23 +139,26 @@ function changeGrid(found) {
     rows.get(key(c))[tasks.indexOf(c.task)] = c;
   }
   const grid = [...rows.values()];
-  return { tasks, grid, labels: grid.map((row) => changeLabel(row.find(Boolean))) };
+  return { tasks, grid, labels: changeLabels(grid.map((row) => row.find(Boolean))) };
 }
 
+/** A pair's change on the task that is chosen, if it was measured on that. */
+const onTask = (row) => row.find((c) => c?.task === comparison.task) ?? row.find(Boolean);
+
 function heatChart() {
-  if (doc.pairs.length === 0) return NO_PAIRS;
+  if (doc.pairs.length === 0) return ABSENT;
   const found = currentChanges({ anyTask: true }).filter((c) => Number.isFinite(c.change));
   if (found.length === 0) return NOTHING;
   const { tasks, grid, labels } = changeGrid(found);
-  const written = (c) => (c ? (isClear(c) ? signed(c.change) : `(${signed(c.change)})`) : "");
+  const written = (c) => (c ? (c.clear ? signed(c.change) : `(${signed(c.change)})`) : "");
   const text = grid.map((row) => row.map(written));
   const shared = { ...heatScale(grid), texttemplate: tasks.length <= 12 ? "%{text}" : "" };
-  const kinds = [true, false].filter((clear) => found.some((c) => isClear(c) === clear));
+  const kinds = [true, false].filter((clear) => found.some((c) => c.clear === clear));
   return {
     traces: kinds.map((clear, k) => ({
       ...shared,
       ...heatTrace(grid, labels, clear),
-      text: grid.map((row, r) => row.map((c, t) => (c && isClear(c) === clear ? text[r][t] : ""))),
+      text: grid.map((row, r) => row.map((c, t) => (c && c.clear === clear ? text[r][t] : ""))),
       showscale: k === 0,
     })),
     height: Math.max(220, 130 + 24 * grid.length),
@@ -154,27 +167,32 @@ function heatChart() {
       yaxis: axis("", { tickvals: grid.map((_, i) => i), ticktext: labels, autorange: "reversed", showgrid: false, zeroline: false }),
       margin: { l: 8, r: 8, t: 12, b: 48 },
     },
-    table: plainTable(
-      `Changes by task; brackets: ${unclearWords(comparison.metric)}`,
-      ["pair", ...tasks.map((t) => name(doc.tasks[t]))],
-      grid.map((row, r) => [changeName(row.find(Boolean)), ...text[r]]),
-    ),
+    open: ({ x, y }) => (grid[y][x] ? addressOfChange(grid[y][x]) : null),
+    openTick: (place) => addressOfChange(onTask(grid[place])),
+    table: {
+      columns: ["pair", ...tasks.map((t) => doc.tasks[t])],
+      rows: grid.map((row, r) => [changeName(row.find(Boolean)), ...text[r]]),
+    },
   };
 }
 
-/** Cells that are clear, or those that are not; coloured by harm: a fall of accuracy is worse. */
+/** Cells that are clear, or those that are not, paler; coloured by harm: a fall of accuracy is worse. */
 function heatTrace(grid, labels, clear) {
-  const cells = grid.map((row) => row.map((c) => (c && isClear(c) === clear ? c : null)));
+  const cells = grid.map((row) => row.map((c) => (c && c.clear === clear ? c : null)));
   const told = (c, r) =>
-    c ? `${labels[r]}<br>${plotText(doc.tasks[c.task])}<br>${signed(c.change)} ${interval(c.low, c.high)}` : "";
+    c ? `${labels[r]}<br>${plotText(doc.tasks[c.task])}<br>${signed(c.change)} ${interval(c.low, c.high)}<br>p ${pValue(c.p)}, Holm ${evidence(c)}` : "";
   return {
     z: cells.map((row) => row.map((c) => (c ? Math.sign(c.harm) * Math.abs(c.change) : null))),
     customdata: cells.map((row, r) => row.map((c) => told(c, r))),
-    opacity: clear ? 1 : 0.4,
+    colorscale: [
+      [0, colour(clear ? "--better-fill" : "--better-pale")],
+      [0.5, colour("--panel")],
+      [1, colour(clear ? "--worse-fill" : "--worse-pale")],
+    ],
   };
 }
 
-/** What the cells of both kinds share: where they lie, and the colours from better to worse. */
+/** What the cells of both kinds share: where they lie, and the scale from better to worse. */
 function heatScale(grid) {
   const most = Math.max(...grid.flat().map((c) => (c ? Math.abs(c.change) : 0)), 1e-9);
   return {
@@ -186,11 +204,6 @@ function heatScale(grid) {
     hoverongaps: false,
     zmin: -most,
     zmax: most,
-    colorscale: [
-      [0, colour("--better-fill")],
-      [0.5, colour("--panel")],
-      [1, colour("--worse-fill")],
-    ],
     xgap: 2,
     ygap: 2,
     colorbar: {
@@ -201,48 +214,4 @@ function heatScale(grid) {
       ticktext: [`better<br>by ${fixed(most)}`, "0", `worse<br>by ${fixed(most)}`],
     },
   };
-}
-
-function bumpChart() {
-  if (doc.pairs.length === 0) return NO_PAIRS;
-  const found = currentChanges({ anyTask: true }).filter((c) => c.rank !== null);
-  const { tasks, grid, labels } = changeGrid(found);
-  if (tasks.length < 2 || grid.length < 2) return "Ranks can be compared once at least two pairs were measured on two tasks.";
-  return {
-    traces: grid.map((row, k) => bumpTrace(row, k, labels[k], grid.length <= 20)),
-    height: Math.max(320, 140 + 22 * grid.length),
-    layout: {
-      xaxis: taskAxis(tasks, { range: [-0.3, tasks.length - 0.7] }),
-      yaxis: axis("rank", { autorange: "reversed", dtick: grid.length > 20 ? 10 : 1 }),
-    },
-    note: agreementNote(),
-    table: plainTable(
-      "Ranks",
-      ["pair", ...tasks.map((t) => name(doc.tasks[t]))],
-      grid.map((row) => [changeName(row.find(Boolean)), ...row.map((c) => String(c?.rank ?? ""))]),
-    ),
-  };
-}
-
-function bumpTrace(row, k, label, showlegend) {
-  const tone = colour(`--series-${(k % 6) + 1}`);
-  return {
-    x: row.map((_, i) => i),
-    y: row.map((c) => c?.rank ?? null),
-    mode: "lines+markers",
-    line: { color: tone, width: 2, dash: k % 12 < 6 ? "solid" : "dash" },
-    marker: { size: 8, color: tone },
-    name: label,
-    text: row.map((c) => (c ? `${label}<br>${plotText(doc.tasks[c.task])}: rank ${c.rank}, ${signed(c.change)}` : "")),
-    hovertemplate: "%{text}<extra></extra>",
-    showlegend,
-  };
-}
-
-function agreementNote() {
-  const agreement = doc.agreement.find(
-    (row) => row.method === doc.methods[comparison.method] && row.metric === comparison.metric,
-  );
-  if (!agreement || agreement.kendalls_w === null) return null;
-  return h("p", {}, `All families: Kendall's W ${fixed(agreement.kendalls_w)} over ${plural(agreement.n_pairs, "pair")} and ${plural(agreement.n_tasks, "task")} (permutation p = ${pValue(agreement.p_value)}), mean pairwise τ ${fixed(agreement.mean_tau ?? NaN)}.`);
 }

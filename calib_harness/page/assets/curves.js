@@ -4,9 +4,12 @@ function arrowChart() {
   if (!metricIndex.has("acc")) return "Accuracy is not among this page's metrics.";
   const metric = comparison.metric === "acc" ? "ece" : comparison.metric;
   if (!metricIndex.has(metric)) return "Choose a metric other than accuracy.";
-  const found = currentEntries();
+  const found = currentEntries().filter((entry) => !Number.isNaN(measured(entry, metric).value));
   if (found.length === 0) return NOTHING;
   const point = (entry) => ({ x: measured(entry, "acc").value, y: measured(entry, metric).value });
+  const labels = plotNames(entryLabels(found), 28);
+  const labelOf = new Map(found.map((entry, i) => [entry, labels[i]]));
+  const written = found.length <= MOST_WRITTEN;
   const side = (entry) => {
     if (doc.pairs.some((pair) => pair.base === entry.model)) return 0;
     return doc.pairs.some((pair) => pair.aligned === entry.model) ? 1 : 2;
@@ -17,35 +20,48 @@ function arrowChart() {
       return {
         x: own.map((e) => point(e).x),
         y: own.map((e) => point(e).y),
-        mode: "markers",
+        mode: written ? "markers+text" : "markers",
         marker: { color: colour(tone), size: 9, symbol },
         name: title,
-        text: own.map((e) => `${plotText(modelNames[e.model])}<br>acc ${fixed(point(e).x)}, ${metric} ${fixed(point(e).y)}`),
-        hovertemplate: "%{text}<extra></extra>",
+        text: own.map((e) => (written ? labelOf.get(e) : "")),
+        textposition: own.map((e) => (kind === 1 ? "top center" : "bottom center")),
+        textfont: { size: 10 },
+        cliponaxis: false,
+        customdata: own.map((e) => ({ entry: e, told: `${labelOf.get(e)}<br>acc ${fixed(point(e).x)}, ${metric} ${fixed(point(e).y)}` })),
+        hovertemplate: "%{customdata.told}<extra></extra>",
       };
     })
     .filter((trace) => trace.x.length > 0);
-  const arrows = doc.pairs.flatMap(({ base, aligned }) => {
-    const from = found.find((e) => e.model === base);
-    const to = found.find((e) => e.model === aligned);
-    if (!from || !to) return [];
-    return {
-      x: point(to).x, y: point(to).y, ax: point(from).x, ay: point(from).y,
-      xref: "x", yref: "y", axref: "x", ayref: "y",
-      showarrow: true, arrowhead: 2, arrowsize: 1.1, arrowwidth: 1.2, arrowcolor: colour("--muted"),
-      standoff: 5, startstandoff: 5, text: "",
-    };
-  });
+  const arrows = comparedSides().map(([from, to]) => ({
+    x: point(to).x, y: point(to).y, ax: point(from).x, ay: point(from).y,
+    xref: "x", yref: "y", axref: "x", ayref: "y",
+    showarrow: true, arrowhead: 2, arrowsize: 1.1, arrowwidth: 1.2, arrowcolor: colour("--muted"),
+    standoff: 5, startstandoff: 5, text: "",
+  }));
   return {
     traces,
-    height: 420,
+    height: 440,
     layout: { xaxis: axis("accuracy"), yaxis: axis(metric), annotations: arrows },
-    table: plainTable(
-      `Accuracy and ${metric}`,
-      ["model", "acc", metric],
-      found.map((e) => [name(modelNames[e.model]), fixed(point(e).x), fixed(point(e).y)]),
-    ),
+    open: ({ customdata }) => addressOfEntry(customdata.entry),
+    note: written ? null : h("p", { class: "muted" }, `More than ${MOST_WRITTEN} runs: their names show on pointing, and in the table; a family can be chosen above.`),
+    table: {
+      columns: ["model", "acc", metric],
+      rows: found.map((e, i) => [{ text: entryLabels(found)[i], href: addressOfEntry(e) }, fixed(point(e).x), fixed(point(e).y)]),
+    },
   };
+}
+
+const MOST_WRITTEN = 16; // runs whose names have room beside their marks
+
+/** The two runs of each change that is chosen. */
+function comparedSides() {
+  const found = new Map();
+  for (const { sides, pair, task, method } of changes) {
+    if (task === comparison.task && method === comparison.method && (!comparison.family || doc.pairs[pair].family === comparison.family)) {
+      found.set(`${sides[0].i} ${sides[1].i}`, sides);
+    }
+  }
+  return [...found.values()].filter((sides) => sides.every((e) => inFamily(e.model)));
 }
 
 const MOST_CURVES = 60;
@@ -55,9 +71,10 @@ function compareRisk() {
   if (found.length === 0) return NOTHING;
   const isAligned = (entry) => doc.pairs.some((pair) => pair.aligned === entry.model);
   const few = found.length <= 6;
+  const labels = entryLabels(found);
   const sides = found.slice(0, MOST_CURVES).map((entry, i) => ({
     entry,
-    label: modelNames[entry.model],
+    label: labels[i],
     colour: few ? colour(`--series-${i + 1}`) : colour(isAligned(entry) ? "--aligned" : "--base"),
     dash: isAligned(entry) ? "dash" : "solid",
     opacity: few ? 1 : 0.6,
@@ -75,7 +92,7 @@ async function riskChart(sides, note = "") {
   const traces = [];
   for (const side of sides) {
     const risk = await riskOf(side.entry);
-    const label = plotText(side.label);
+    const label = plotText(side.label, 60);
     traces.push({
       x: doc.coverages,
       y: risk,
@@ -83,10 +100,11 @@ async function riskChart(sides, note = "") {
       line: { color: side.colour, width: 1.8, dash: side.dash ?? "solid" },
       opacity: side.opacity ?? 1,
       name: label,
+      customdata: doc.coverages.map(() => side.entry.i),
       hovertemplate: `${label.replace(/%\{/g, "% {")}<br>coverage %{x:.0%}: risk %{y:.3f}<extra></extra>`,
       showlegend: !side.quiet,
     });
-    rows.push([name(side.label), ...at.map((c) => fixed(risk[doc.coverages.findIndex((x) => Math.abs(x - c) < 1e-9)]))]);
+    rows.push([{ text: side.label, href: addressOfEntry(side.entry) }, ...at.map((c) => fixed(risk[doc.coverages.findIndex((x) => Math.abs(x - c) < 1e-9)]))]);
   }
   return {
     traces,
@@ -96,13 +114,15 @@ async function riskChart(sides, note = "") {
       yaxis: axis("risk", { rangemode: "tozero" }),
     },
     note: note ? h("p", {}, note) : null,
-    table: plainTable("Risk at coverage", ["", ...at.map((c) => `${c * 100} %`)], rows),
+    open: ({ customdata }) => addressOfEntry(entries[customdata]),
+    table: { columns: ["run", ...at.map((c) => `${c * 100} %`)], rows },
   };
 }
 
 function trajectoryChart() {
   const chains = doc.chains.filter((c) => !comparison.family || c.family === comparison.family);
-  if (chains.length === 0) return "No chain of stages or checkpoints: name one with --chain chain.csv, or report a sweep with stages or steps.";
+  if (doc.chains.length === 0) return ABSENT;
+  if (chains.length === 0) return "No chain of this family.";
   const rows = [];
   const stages = [];
   const traces = chains.flatMap((chain, k) => {
@@ -116,7 +136,7 @@ function trajectoryChart() {
     if (points.length === 0) return [];
     stages.push(points);
     for (const p of points) {
-      rows.push([name(chain.family), name(p.stage), name(modelNames[p.model]), fixed(p.m.value), interval(p.m.low, p.m.high)]);
+      rows.push([{ text: chain.family }, { text: p.stage }, { text: modelNames[p.model], href: addressOfEntry(p.entry) }, fixed(p.m.value), interval(p.m.low, p.m.high)]);
     }
     const tone = colour(`--series-${(k % 6) + 1}`);
     return {
@@ -135,7 +155,8 @@ function trajectoryChart() {
       line: { color: tone, width: 2 },
       marker: { size: 8, color: tone },
       name: plotText(chain.family),
-      text: points.map((p) => `${plotText(p.stage)}: ${fixed(p.m.value)} ${interval(p.m.low, p.m.high)}`),
+      customdata: points.map((p) => p.entry.i),
+      text: points.map((p) => `${plotText(chain.family)}, ${plotText(p.stage)}: ${fixed(p.m.value)} ${interval(p.m.low, p.m.high)}`),
       hovertemplate: "%{text}<extra></extra>",
       showlegend: chains.length > 1,
     };
@@ -153,6 +174,7 @@ function trajectoryChart() {
         : axis("step"),
       yaxis: axis(comparison.metric),
     },
-    table: plainTable("Values along the chain", ["family", "stage", "model", comparison.metric, "95 % interval"], rows),
+    open: ({ customdata }) => addressOfEntry(entries[customdata]),
+    table: { columns: ["family", "stage", "model", comparison.metric, "95 % interval"], rows },
   };
 }

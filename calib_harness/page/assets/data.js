@@ -40,6 +40,8 @@ const entries = doc.entries.model.map((model, i) => ({
   task: doc.entries.task[i],
   method: doc.entries.method[i],
   setting: doc.entries.setting[i],
+  run: doc.runs[doc.entries.run[i]],
+  questions: doc.entries.questions[i], // the same number: the same questions
   n: doc.entries.n[i],
   unusable: doc.entries.unusable[i],
 }));
@@ -85,6 +87,7 @@ function allChanges() {
     rank: c.rank[i],
     harm: c.harm[i],
     clear: c.clear[i] === 1,
+    sides: [entries[numbers.change_base_entry[i]], entries[numbers.change_aligned_entry[i]]],
     base: numbers.change_base_value[i],
     aligned: numbers.change_aligned_value[i],
     change: numbers.change_change[i],
@@ -98,19 +101,14 @@ function allChanges() {
 
 let changes = [];
 
-/** Whether a change can be told from one that does no harm and no good, as `compare` says. */
-function isClear(change) {
-  return change.clear;
-}
-
 function isBestAtZero(metric) {
   return doc.metrics[metricIndex.get(metric)].direction === "zero";
 }
 
-/** What is true of changes that are not clear. */
-function unclearWords(metric) {
-  const words = "interval contains zero";
-  return isBestAtZero(metric) ? `${words}, or as much on its other side` : words;
+/** How far a change goes towards harm: below zero where it does good. */
+function harmOf(change) {
+  const size = isBestAtZero(change.metric) ? Math.abs(Math.abs(change.aligned) - Math.abs(change.base)) : Math.abs(change.change);
+  return Number.isNaN(size) ? NaN : Math.sign(change.harm) * size;
 }
 
 /** A function that names a change's prompt settings, as far as they tell changes apart. */
@@ -139,17 +137,102 @@ function settingName(setting) {
   return parts.join(", ");
 }
 
-const diagramStarts = {};
+/** Which entries there are of a model (or of all), a task and a method. */
+const entriesBy = (() => {
+  const found = new Map();
+  for (const entry of entries) {
+    for (const key of [`${entry.model} ${entry.task} ${entry.method}`, `* ${entry.task} *`, `${entry.model} * *`]) {
+      if (!found.has(key)) found.set(key, []);
+      found.get(key).push(entry);
+    }
+  }
+  return (model, task, method) => found.get(`${model} ${task} ${method}`) ?? [];
+})();
+
+/** Methods of a task, those of most models first. */
+function methodsOf(task) {
+  const count = new Map();
+  for (const { method } of task === null ? entries : entriesBy("*", task, "*")) {
+    count.set(method, (count.get(method) ?? 0) + 1);
+  }
+  return [...count].sort((a, b) => b[1] - a[1] || a[0] - b[0]).map(([method]) => method);
+}
+
+/** What names an entry for good: only as much as tells it from others, and all of it text. */
+function entryKey(entry) {
+  const alike = entriesBy(entry.model, entry.task, entry.method);
+  const key = { model: doc.models[entry.model].label, task: doc.tasks[entry.task], method: doc.methods[entry.method] };
+  if (alike.length === 1) return key;
+  const setting = settingName(entry.setting) || "none";
+  key.setting = setting;
+  const same = alike.filter((other) => (settingName(other.setting) || "none") === setting);
+  if (same.length > 1) {
+    const dated = same.filter((other) => other.run.date === entry.run.date);
+    key.date = dated.length === 1 ? entry.run.date : `${entry.run.date} (${dated.indexOf(entry) + 1})`;
+  }
+  return key;
+}
+
+/** The entry with a key; undefined if there is none. */
+function entryOf(key) {
+  const [model, task, method] = [modelIndex.get(key.model), doc.tasks.indexOf(key.task), doc.methods.indexOf(key.method)];
+  return entriesBy(model, task, method).find((entry) => {
+    const own = entryKey(entry);
+    return (own.setting ?? null) === (key.setting ?? own.setting ?? null) && (own.date ?? null) === (key.date ?? own.date ?? null);
+  });
+}
+
+const modelIndex = new Map(doc.models.map((model, i) => [model.label, i]));
+
+/** Names of entries that are shown together: the model's, and whatever else tells them apart. */
+function entryLabels(list) {
+  const parts = [
+    (e) => modelNames[e.model],
+    (e) => doc.tasks[e.task],
+    (e) => doc.methods[e.method],
+    (e) => settingName(e.setting) || "no settings known",
+    (e) => e.run.date.slice(0, 16).replace("T", " "),
+    (e) => e.run.source,
+  ];
+  let labels = list.map(parts[0]);
+  for (const part of parts.slice(1)) {
+    if (new Set(labels).size === labels.length) break;
+    if (new Set(list.map(part)).size > 1) labels = labels.map((label, i) => `${label}, ${part(list[i])}`);
+  }
+  return labels;
+}
+
+const addressOfEntry = (entry) => addressOf("model", entryKey(entry));
+
+/** The address of two runs side by side; the second's names carry a 2. */
+function addressOfTwo(first, second) {
+  const { model, method, setting, date } = entryKey(second);
+  return addressOf("two", { ...entryKey(first), model2: model, method2: method, setting2: setting, date2: date });
+}
+
+const addressOfChange = (change) => addressOfTwo(...change.sides);
+
+/** Stages in the order in which they follow each other, not by name. */
+const stageRank = (() => {
+  const known = ["pretrained", "base", "mid", "cpt", "sft", "instruct", "aligned", "dpo", "kto", "ppo", "rl", "rlhf", "rlvr", "chat"];
+  const places = new Map();
+  for (const { steps } of doc.chains) for (const { stage, position } of steps) if (!places.has(stage)) places.set(stage, position);
+  for (const { stage, step } of doc.models) if (step !== null) places.set(stage, step);
+  return (stage) => {
+    if (places.has(stage)) return places.get(stage);
+    const place = known.indexOf(String(stage).toLowerCase());
+    return place < 0 ? Infinity : place;
+  };
+})();
+
+function byStage(a, b) {
+  const [first, second] = [stageRank(a), stageRank(b)];
+  return first === second ? String(a).localeCompare(String(b)) : first - second;
+}
 
 /** Where the bins of each diagram start, from how many each has. */
 function startsOf(kind, columns) {
-  if (!diagramStarts[kind]) {
-    const counts = columns[`${kind}_bins`];
-    const starts = new Uint32Array(counts.length + 1);
-    counts.forEach((count, i) => (starts[i + 1] = starts[i] + count));
-    diagramStarts[kind] = starts;
-  }
-  return diagramStarts[kind];
+  return prefixSums(`${kind}_bins`, columns[`${kind}_bins`]);
 }
 
 const intervalKey = (size, hits) => size * 2 ** 26 + hits;
@@ -199,6 +282,7 @@ async function diagramOf(entry, binning, position = null) {
       nullLow: columns[`${kind}_null_low`][at] / size,
       nullHigh: columns[`${kind}_null_high`][at] / size,
       from: share("low", at),
+      to: at + 1 < starts[diagram + 1] ? share("low", at + 1) : 1,
     });
   }
   const error = (key) => columns[`${kind}_${key}`][diagram];
@@ -213,6 +297,28 @@ function classStart(i) {
   let start = 0;
   for (let j = 0; j < i; j += 1) start += doc.n_classes[j];
   return start;
+}
+
+/** The curve without bins of an entry, see `page/unbinned.py`; null if the page carries none. */
+async function curveOf(entry) {
+  const c = await diagrams();
+  const at = prefixSums("curve_steps", c.curve_steps)[entry.i];
+  const count = c.curve_steps[entry.i];
+  if (count === 0) return null;
+  const slice = (key) => Array.from(c[key].subarray(at, at + count), (v) => (v === 65535 && key !== "curve_at" ? NaN : v / 65534));
+  const parts = Object.fromEntries(["mcb", "dsc", "unc"].map((key) => [key, c[`curve_${key}`][entry.i]]));
+  return { x: slice("curve_at"), y: slice("curve_value"), low: slice("curve_low"), high: slice("curve_high"), ...parts };
+}
+
+const sums = {};
+
+/** Where the items of each entry start, from how many each has. */
+function prefixSums(id, counts) {
+  if (!sums[id]) {
+    sums[id] = new Uint32Array(counts.length + 1);
+    counts.forEach((count, i) => (sums[id][i + 1] = sums[id][i] + count));
+  }
+  return sums[id];
 }
 
 /** Error rate among the most confident answers, at each of doc.coverages. */

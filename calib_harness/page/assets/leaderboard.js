@@ -1,24 +1,33 @@
-// The leaderboard: models × metrics, or base and aligned models side by side.
+// The leaderboard: models × metrics, or base and aligned models side by side (pairs.js).
 
-const board = {
-  mode: "models",
-  task: 0,
-  method: 0,
-  family: "",
-  stage: "",
-  text: "",
-  metrics: new Set(doc.metrics.map((metric) => metric.name)),
-  table: null,
+const MEAN = "mean over tasks"; // a choice of task that is none: commas keep it from any task's name
+const SHOWN_FIRST = 8; // metrics that are shown unless others are chosen
+const SPREADS = [["stderr", "± standard error"], ["interval", "95 % interval"], ["none", "value alone"]];
+
+const board = { table: null };
+
+views.leaderboard = {
+  defaults: () => {
+    const best = mostCommonCombination();
+    return {
+      rows: "models",
+      task: doc.tasks[best.task],
+      method: doc.methods[best.method],
+      family: "",
+      stage: "",
+      search: "",
+      changes: "",
+      spread: "stderr",
+      metrics: doc.metrics.slice(0, SHOWN_FIRST).map((metric) => metric.name).join(","),
+      sort: null,
+    };
+  },
+  show: (chosen) => {
+    const filter = boardFilter(chosen);
+    drawBoardControls(chosen, filter);
+    drawBoard(chosen, filter);
+  },
 };
-
-function showLeaderboard() {
-  const best = mostCommonCombination();
-  board.task = best.task;
-  board.method = best.method;
-  if (doc.metrics.length > 8) board.metrics = new Set(doc.metrics.slice(0, 8).map((m) => m.name));
-  drawBoardControls();
-  drawBoard();
-}
 
 /** The task and method with the most models, so that the first table is not half empty. */
 function mostCommonCombination() {
@@ -32,147 +41,104 @@ function mostCommonCombination() {
   return { task, method };
 }
 
-function drawBoardControls() {
-  const set = (key, convert = String) => (value) => {
-    board[key] = convert(value);
-    drawBoard();
-  };
+/** Places of the task and the method that were chosen; null for all. Methods follow the task. */
+function boardFilter({ task, method, metrics, rows }) {
+  const isMean = task === MEAN && rows !== "pairs";
+  const taskPlace = task === "" || task === MEAN ? null : placeOf(doc.tasks, task, "task");
+  const offered = methodsOf(taskPlace);
+  const wanted = method === "" ? null : placeOf(doc.methods, method, "method", offered[0]);
+  const has = wanted === null || offered.includes(wanted);
+  if (!has) now.misses.push(`${shown(task)} was not measured by ${shown(method)}: ${doc.methods[offered[0]]} is shown.`);
+  const names = new Set(metrics.split(","));
+  return { isMean, task: taskPlace, method: has ? wanted : offered[0], offered, metrics: doc.metrics.filter((m) => names.has(m.name)) };
+}
+
+function drawBoardControls(chosen, filter) {
+  const set = (key) => (value) => alter({ [key]: value });
   const families = distinct(doc.models.map((model) => model.family));
-  const stages = distinct(doc.models.map((model) => model.stage));
-  const all = (list, word) => [["", word], ...list.map((text) => [text, text])];
-  replace(
+  const stages = distinct(doc.models.map((model) => model.stage)).sort(byStage);
+  const tasks = named(doc.tasks, "All tasks");
+  if (doc.tasks.length > 1 && chosen.rows !== "pairs") tasks.push([MEAN, "Mean over tasks"]);
+  const methods = filter.offered.map((m) => doc.methods[m]);
+  replaceControls(
     document.getElementById("leaderboard-controls"),
     doc.pairs.length > 0 &&
-      choose(
-        "Rows",
-        [
-          ["models", "Models"],
-          ["pairs", "Base → aligned"],
-        ],
-        board.mode,
-        set("mode"),
-      ),
-    choose("Task", optionsFor(doc.tasks, "All tasks"), board.task, set("task", Number)),
-    choose("Method", optionsFor(doc.methods, "All methods"), board.method, set("method", Number)),
-    families.length > 0 && choose("Family", all(families, "All families"), "", set("family")),
-    stages.length > 0 && choose("Stage", all(stages, "All stages"), "", set("stage")),
-    search("Search models", "", set("text", (text) => text.trim().toLowerCase())),
+      choose("Rows", [["models", "Models"], ["pairs", "Base → aligned"]], chosen.rows, set("rows")),
+    choose("Task", tasks, filter.isMean ? MEAN : filter.task === null ? "" : doc.tasks[filter.task], set("task")),
+    choose("Method", named(methods, "All methods"), filter.method === null ? "" : doc.methods[filter.method], set("method")),
+    families.length > 0 && choose("Family", named(families, "All families"), chosen.family, set("family")),
+    stages.length > 0 && choose("Stage", named(stages, "All stages"), chosen.stage, set("stage")),
+    chosen.rows === "pairs" && choose("Show changes", CHANGE_FILTERS, chosen.changes, set("changes")),
+    search("Search models", chosen.search, set("search")),
+    choose("Beside values", SPREADS, chosen.spread, set("spread")),
     chooseMany(
       "Metrics",
       doc.metrics.map((metric) => [metric.name, metric.name]),
-      board.metrics,
-      drawBoard,
+      new Set(filter.metrics.map((metric) => metric.name)),
+      (names) => alter({ metrics: doc.metrics.map((m) => m.name).filter((m) => names.includes(m)).join(",") }),
     ),
   );
 }
 
-function matches(model) {
-  const { family, stage, label } = doc.models[model];
-  return (
-    (!board.family || family === board.family) &&
-    (!board.stage || stage === board.stage) &&
-    (!board.text || `${label} ${family} ${stage}`.toLowerCase().includes(board.text))
-  );
+/** Whether a model is among those that family, stage and search leave. */
+function modelMatcher({ family, stage, search: text }) {
+  const wanted = text.trim().toLowerCase();
+  return (model) => {
+    const known = doc.models[model];
+    return (
+      (!family || known.family === family) &&
+      (!stage || known.stage === stage) &&
+      (!wanted || `${known.label} ${known.family} ${known.stage}`.toLowerCase().includes(wanted))
+    );
+  };
 }
 
-function chosenEntries() {
-  return entries.filter(
-    (entry) =>
-      (board.task < 0 || entry.task === board.task) &&
-      (board.method < 0 || entry.method === board.method) &&
-      matches(entry.model),
-  );
-}
-
-function drawBoard() {
-  const metrics = doc.metrics.filter((metric) => board.metrics.has(metric.name));
+function drawBoard(chosen, filter) {
   const target = document.getElementById("leaderboard-table");
   const note = document.getElementById("leaderboard-note");
   board.table?.destroy();
   board.table = null;
+  const matches = modelMatcher(chosen);
+  const found = entries.filter(
+    (e) =>
+      (filter.task === null || e.task === filter.task) &&
+      (filter.method === null || e.method === filter.method) &&
+      matches(e.model),
+  );
   const [rows, columns, text] =
-    board.mode === "pairs" ? pairBoard(metrics) : modelBoard(metrics, chosenEntries());
-  note.textContent = text;
+    chosen.rows === "pairs"
+      ? pairBoard(filter, chosen, matches)
+      : filter.isMean
+        ? meanBoard(filter.metrics, found)
+        : modelBoard(filter.metrics, found, chosen.spread);
+  replace(note, text);
   if (rows.length === 0) {
     replace(target, h("p", { class: "empty" }, "Nothing matches: choose another task or method, or clear the search."));
     return;
   }
   target.replaceChildren();
-  board.table = makeTable(target, "Leaderboard", rows, columns);
-}
-
-function makeTable(target, label, rows, columns) {
-  const element = h("div", {});
-  target.append(element);
-  const table = new Tabulator(element, {
-    data: rows,
-    columns,
-    layout: "fitDataFill",
-    maxHeight: rows.length > 30 ? "75vh" : false,
-    columnDefaults: { resizable: false, headerHozAlign: "left" },
-    placeholder: "Nothing to show",
-  });
-  table.on("tableBuilt", () => {
-    mendRoles(element, label);
-    table.built = true;
-  });
-  table.on("rowClick", (event, row) => {
-    const { open } = row.getData();
-    if (open !== undefined && !event.target.closest("a, button")) go(`#/model/${open}`);
-  });
-  return table;
-}
-
-/** Tabulator's roles do not all exist, and its grid owns the rows past the element between. */
-function mendRoles(element, label) {
-  element.setAttribute("aria-label", label);
-  element.removeAttribute("aria-owns");
-  element.querySelector(".tabulator-tableholder").setAttribute("role", "rowgroup");
-  element.querySelector(".tabulator-table").removeAttribute("role");
-  for (const group of element.querySelectorAll(".tabulator-col-group")) {
-    group.setAttribute("role", "presentation");
-    group.removeAttribute("aria-sort");
-    group.removeAttribute("aria-title");
-  }
-}
-
-/** A column heading that sorts, by mouse or keyboard: Tabulator's own needs a mouse. */
-function heading(text, { about = null, spoken = null } = {}) {
-  return () => h("button", { type: "button", class: "sort", title: about, "aria-label": spoken }, text);
-}
-
-function column(title, field, extra = {}) {
-  return { title, field, titleFormatter: heading(title), ...extra };
-}
-
-const isNarrow = () => window.innerWidth <= 700;
-
-function modelColumn() {
-  return column("Model", "name", {
-    frozen: true,
-    minWidth: isNarrow() ? 110 : 150,
-    maxWidth: isNarrow() ? 130 : 340,
-    formatter: (cell) =>
-      h("a", { class: "cut", href: `#/model/${cell.getData().open}` }, name(cell.getValue())),
+  board.table = makeTable(target, chosen.rows === "pairs" ? "Changes" : "Leaderboard", rows, columns, {
+    file: [filter.isMean ? "mean" : doc.tasks[filter.task], doc.methods[filter.method]],
+    sort: sortOf(chosen.sort),
+    onsort: (sort) => remember("leaderboard", { sort }),
   });
 }
-
-const byNumber = (a, b) => (Number.isNaN(a) ? -Infinity : a) - (Number.isNaN(b) ? -Infinity : b);
 
 /** Table of entries: one row each, a cell with error and interval for every metric. */
-function modelBoard(metrics, chosen) {
-  const best = distinguishable(chosen, metrics);
-  const rows = chosen.map((entry) => {
+function modelBoard(metrics, found, spread) {
+  const best = distinguishable(found, metrics);
+  const rows = found.map((entry) => {
     const model = doc.models[entry.model];
     const row = {
       entry,
-      open: entry.model,
+      href: addressOfEntry(entry),
       name: modelNames[entry.model],
       family: model.family,
       stage: model.stage,
       task: doc.tasks[entry.task],
       method: doc.methods[entry.method],
       setting: settingName(entry.setting),
+      date: entry.run.date.slice(0, 16).replace("T", " "),
       n: entry.n,
       unusable: entry.unusable,
     };
@@ -180,58 +146,100 @@ function modelBoard(metrics, chosen) {
     return row;
   });
   const several = (key) => new Set(rows.map((row) => row[key])).size > 1;
-  const text = { formatter: (cell) => name(cell.getValue(), { class: "cut" }), maxWidth: 220 };
+  const text = { maxWidth: 220 };
   const place = [
-    several("family") && column("Family", "family", text),
-    several("stage") && column("Stage", "stage", text),
+    several("family") && nameColumn("Family", "family", text),
+    several("stage") && nameColumn("Stage", "stage", { ...text, sorter: byStage }),
   ];
+  const repeated = new Set(found.map((e) => JSON.stringify({ ...entryKey(e), date: undefined }))).size < found.length;
   // On a phone the numbers come first.
   const [before, after] = isNarrow() ? [[], place] : [place, []];
   const columns = [
-    modelColumn(),
+    frozenName("Model", "name", (row) => row.href),
     ...before,
-    several("task") && column("Task", "task", text),
-    several("method") && column("Method", "method", text),
-    several("setting") && column("Settings", "setting", text),
+    several("task") && nameColumn("Task", "task", text),
+    several("method") && nameColumn("Method", "method", text),
+    several("setting") && nameColumn("Settings", "setting", text),
+    repeated && nameColumn("Date", "date", text),
     column("n", "n", { hozAlign: "right", sorter: "number" }),
     rows.some((row) => row.unusable) &&
       column("unusable", "unusable", { hozAlign: "right", sorter: "number" }),
-    ...metrics.map((metric) => metricColumn(metric, chosen, best)),
+    ...metrics.map((metric) => metricColumn(metric, found, best, spread)),
     ...after,
   ].filter(Boolean);
+  return [rows, columns, boardNote(rows.length, metrics)];
+}
+
+function boardNote(count, metrics) {
   const { n_bins: bins, binning } = doc.options;
-  const note =
-    `${plural(rows.length, "row")}. M = ${bins} bins (${binning.replace("_", " ")}); ± is a standard error, ` +
-    "the bar a 95 % interval. Bold: the best, where its interval overlaps no other's.";
-  return [rows, columns, note];
+  const biased = metrics.filter((metric) => metric.biased);
+  return [
+    h("span", {},
+      `${plural(count, "row")}. M = ${bins} bins (${binning.replace("_", " ")}). Bold: the best among rows of the same ` +
+      "questions, shots and template, where its interval overlaps no other's. "),
+    biased.length > 0 && biasedWords(biased),
+  ].filter(Boolean);
+}
+
+/** Why an estimate may stand at the end of its interval, wherever there are such. */
+function biasedWords(biased) {
+  const names = biased.map((metric) => metric.name).join(", ");
+  const why = h("button", { type: "button", class: "linklike", click: () => showDefinitions("bias-note") }, "why");
+  return h("span", { class: "bias" }, `Of ${names} the value lies above the truth on average, and often near the upper end of its interval (`, why, ").");
 }
 
 function arrow(metric) {
   return { lower: " ↓", higher: " ↑", zero: " → 0" }[metric.direction] ?? "";
 }
 
-function metricColumn(metric, chosen, best) {
-  const found = chosen.map((entry) => measured(entry, metric.name));
-  const low = Math.min(...found.map((m) => m.low).filter(Number.isFinite));
-  const high = Math.max(...found.map((m) => m.high).filter(Number.isFinite));
+function metricColumn(metric, found, best, spread) {
+  const all = found.map((entry) => measured(entry, metric.name));
+  const low = Math.min(...all.map((m) => m.low).filter(Number.isFinite));
+  const high = Math.max(...all.map((m) => m.high).filter(Number.isFinite));
+  const of = (row) => measured(row.entry, metric.name);
   return column(metric.name, metric.name, {
-    titleFormatter: heading(metric.name + arrow(metric), { about: metric.formula }),
+    titleFormatter: heading(metric.name + arrow(metric), { define: metric.name }),
     sorter: byNumber,
     headerSortStartingDir: metric.direction === "higher" ? "desc" : "asc",
     hozAlign: "right",
+    words: (row) => spreadWords(of(row), spread),
+    csv: (row) => numbersOf(metric.name, of(row)),
     formatter: (cell) => {
       const { entry } = cell.getData();
       const m = measured(entry, metric.name);
       if (Number.isNaN(m.value)) return h("span", { class: "muted" }, "–");
       return h(
         "span",
-        { class: "number", title: `95 % interval ${interval(m.low, m.high)}` },
+        { class: "number" },
         h(best.has(`${entry.i} ${metric.name}`) ? "strong" : "span", {}, fixed(m.value)),
-        Number.isNaN(m.stderr) ? null : h("small", {}, ` ±${fixed(m.stderr)}`),
+        beside(m, spread),
         errorBar(m, low, high),
+        metric.name === "ece" && asIfCalibrated(entry) && h("small", { class: "as-if" }, "not told from calibrated"),
       );
     },
   });
+}
+
+/** Whether the ECE of an entry cannot be told from that of a calibrated model. */
+const asIfCalibrated = (entry) => doc.entries.calibrated[entry.i] === 1;
+
+/** What stands beside a value: its standard error, its interval, or nothing. */
+function beside(m, spread) {
+  if (spread === "none" || Number.isNaN(m.stderr)) return null;
+  if (spread === "interval") return h("small", { class: "interval" }, interval(m.low, m.high));
+  return h("small", {}, ` ±${fixed(m.stderr)}`);
+}
+
+function spreadWords(m, spread) {
+  if (Number.isNaN(m.value)) return "–";
+  if (spread === "none" || Number.isNaN(m.stderr)) return fixed(m.value);
+  return spread === "interval" ? `${fixed(m.value)} ${interval(m.low, m.high)}` : `${fixed(m.value)} ±${fixed(m.stderr)}`;
+}
+
+/** The numbers of a cell under names of their own, for files. */
+function numbersOf(label, m) {
+  const text = (value) => (Number.isNaN(value) ? "" : String(Number(value.toPrecision(7))));
+  return [[label, text(m.value)], [`${label} stderr`, text(m.stderr)], [`${label} low`, text(m.low)], [`${label} high`, text(m.high)]];
 }
 
 /** A small interval with its value, on the scale of the whole column. */
@@ -252,23 +260,24 @@ function errorBar({ value, low, high }, least, most) {
   return svg;
 }
 
-/** "entry metric" of every best value whose interval overlaps no other's, per task × method. */
-function distinguishable(chosen, metrics) {
+/** "entry metric" of every best value whose interval overlaps no other's, among comparable rows. */
+function distinguishable(found, metrics) {
   const best = new Set();
   const groups = new Map();
-  for (const entry of chosen) {
-    const key = `${entry.task} ${entry.method}`;
+  for (const entry of found) {
+    const { n_shot: shots, chat_template: chat } = doc.settings[entry.setting];
+    const key = [entry.task, entry.method, entry.questions, shots, chat].join(" ");
     groups.set(key, [...(groups.get(key) ?? []), entry]);
   }
   for (const metric of metrics) {
     const cost = { lower: (v) => v, higher: (v) => -v, zero: Math.abs }[metric.direction];
     if (!cost) continue;
     for (const group of groups.values()) {
-      const found = group
+      const values = group
         .map((entry) => ({ entry, ...measured(entry, metric.name) }))
         .filter((m) => Number.isFinite(m.value))
         .sort((a, b) => cost(a.value) - cost(b.value));
-      const [first, ...others] = found;
+      const [first, ...others] = values;
       const apart = (other) => first.low > other.high || first.high < other.low;
       if (others.length > 0 && others.every(apart)) best.add(`${first.entry.i} ${metric.name}`);
     }
@@ -276,99 +285,47 @@ function distinguishable(chosen, metrics) {
   return best;
 }
 
-/** Base and aligned side by side, with the change between them. */
-function pairBoard(metrics) {
-  const rows = new Map();
-  for (const change of changes) {
-    const { family, base, aligned } = doc.pairs[change.pair];
-    if (board.task >= 0 && change.task !== board.task) continue;
-    if (board.method >= 0 && change.method !== board.method) continue;
-    if (!matches(base) && !matches(aligned)) continue;
-    const key = `${change.pair} ${change.task} ${change.method} ${change.setting}`;
-    const row = rows.get(key) ?? {
-      open: aligned,
-      name: pairName(change.pair),
-      family,
-      task: doc.tasks[change.task],
-      method: doc.methods[change.method],
-      setting: change.setting,
-      n: change.n,
-      found: {},
-    };
-    row.found[change.metric] = change;
-    row[`${change.metric} base`] = change.base;
-    row[`${change.metric} aligned`] = change.aligned;
-    row[`${change.metric} change`] = change.change;
-    rows.set(key, row);
+/** Means over tasks: one row per model × method × settings that has every task of the method. */
+function meanBoard(metrics, found) {
+  const groups = new Map();
+  for (const entry of found) {
+    const key = `${entry.model} ${entry.method} ${entry.setting}`;
+    groups.set(key, [...(groups.get(key) ?? []), entry]);
   }
-  const list = [...rows.values()];
-  const several = (key) => new Set(list.map((row) => row[key])).size > 1;
-  const text = { formatter: (cell) => name(cell.getValue(), { class: "cut" }), maxWidth: 220 };
+  const needed = new Map(found.map(({ method }) => [method, new Set(entries.filter((e) => e.method === method).map((e) => e.task)).size]));
+  const whole = [...groups.values()].filter((group) => new Set(group.map((e) => e.task)).size === needed.get(group[0].method) && group.length === needed.get(group[0].method));
+  const rows = whole.map((group) => {
+    const [{ model, method, setting }] = group;
+    const row = { name: modelNames[model], href: addressOf("model", { model: doc.models[model].label, method: doc.methods[method] }), method: doc.methods[method], setting: settingName(setting), n_tasks: group.length };
+    for (const { name: key } of metrics) {
+      const all = group.map((entry) => measured(entry, key));
+      row[key] = all.reduce((sum, m) => sum + m.value, 0) / all.length;
+      row[`${key} stderr`] = Math.sqrt(all.reduce((sum, m) => sum + m.stderr ** 2, 0)) / all.length;
+    }
+    return row;
+  });
+  const several = (key) => new Set(rows.map((row) => row[key])).size > 1;
   const columns = [
-    { ...modelColumn(), title: "Base → aligned", titleFormatter: heading("Base → aligned") },
-    !isNarrow() && several("family") && column("Family", "family", text),
-    several("task") && column("Task", "task", text),
-    several("method") && column("Method", "method", text),
-    several("setting") && column("Settings", "setting", text),
-    column("n", "n", { hozAlign: "right", sorter: "number" }),
-    ...metrics.filter((metric) => metric.direction).map(changeColumns),
-  ].filter(Boolean);
-  const note =
-    `${plural(list.length, "row")} on the questions both sides share; change = aligned − base, ` +
-    "blue better and orange worse, faded where the 95 % interval contains zero" +
-    (metrics.some((m) => isBestAtZero(m.name)) ? " (of overconfidence, or as much on its other side)" : "") +
-    (metrics.some((m) => m.name === "ece") ? "; null: the ECE of a calibrated model." : ".");
-  return [list, columns, note];
-}
-
-function changeColumns(metric) {
-  const spoken = (part) => heading(part, { spoken: `${metric.name} ${part}` });
-  const plain = (part) =>
-    column(part, `${metric.name} ${part}`, {
-      titleFormatter: spoken(part),
-      sorter: byNumber,
-      hozAlign: "right",
-      formatter: (cell) => {
-        const known = metric.name === "ece" ? nullOf(cell.getData().found.ece, part) : NaN;
-        const under = Number.isNaN(known) ? null : h("small", { class: "null" }, `null ${fixed(known)}`);
-        return h("span", { class: "number" }, fixed(cell.getValue()), under);
-      },
-    });
-  return {
-    title: metric.name + arrow(metric),
-    columns: [
-      plain("base"),
-      plain("aligned"),
-      column("change", `${metric.name} change`, {
-        titleFormatter: spoken("change"),
+    frozenName("Model", "name", (row) => row.href),
+    several("method") && nameColumn("Method", "method"),
+    several("setting") && nameColumn("Settings", "setting"),
+    column("tasks", "n_tasks", { hozAlign: "right", sorter: "number" }),
+    ...metrics.map(({ name: key }) =>
+      column(key, key, {
         sorter: byNumber,
         hozAlign: "right",
-        formatter: (cell) => changeCell(cell.getData().found[metric.name]),
+        words: (row) => spreadWords({ value: row[key], stderr: row[`${key} stderr`] }, "stderr"),
+        formatter: (cell) => {
+          const stderr = cell.getData()[`${key} stderr`];
+          return h("span", { class: "number" }, fixed(cell.getValue()), Number.isNaN(stderr) ? null : h("small", {}, ` ±${fixed(stderr)}`));
+        },
       }),
-    ],
-  };
-}
-
-/** The ECE of a calibrated model on the questions of one side of a change; NaN if they are others. */
-function nullOf(change, side) {
-  if (!change || !metricIndex.has("ece_null")) return NaN;
-  const model = doc.pairs[change.pair][side];
-  const same = entries.filter(
-    (e) => e.model === model && e.task === change.task && e.method === change.method && e.n - e.unusable === change.n,
-  );
-  return same.length === 1 ? measured(same[0], "ece_null").value : NaN;
-}
-
-function changeCell(change) {
-  if (!change || Number.isNaN(change.change)) return h("span", { class: "muted" }, "–");
-  const word = change.harm > 0 ? "worse" : change.harm < 0 ? "better" : "same";
-  return h(
-    "span",
-    {
-      class: `number change ${word} ${isClear(change) ? "clear" : "faded"}`,
-      title: `${word}; 95 % interval ${interval(change.low, change.high)}`,
-    },
-    signed(change.change),
-    Number.isNaN(change.stderr) ? null : h("small", {}, ` ±${fixed(change.stderr)}`),
-  );
+    ),
+  ].filter(Boolean);
+  const left = groups.size - whole.length;
+  const text =
+    `${plural(rows.length, "row")}. A mean of estimates over tasks: each is biased upwards by an amount of its own, ` +
+    "so it is no calibration error of anything, and models that are told apart by it need not differ on any task. " +
+    (left ? `${plural(left, "run")} without every task of the method ${left === 1 ? "is" : "are"} left out.` : "");
+  return [rows, columns, [h("span", { class: "warning" }, text)]];
 }

@@ -41,12 +41,9 @@ function diagramsText() {
 
 /** How changes were tested, and whether so few resamples can show anything after Holm. */
 function changesText() {
-  const resamples = doc.n_change_resamples;
-  const least = Math.min(1, (2 * changes.length) / (resamples + 1));
-  const text =
-    `paired bootstrap over the questions both sides share, ${resamples.toLocaleString("en")} resamples; ` +
-    `Holm's correction over ${plural(changes.length, "change")}`;
-  return least > 0.05 ? `${text}, with which no corrected p can be below ${fixed(least)}` : text;
+  const { n_resamples: resamples, correction, cost } = doc.tests;
+  const text = `paired bootstrap over the questions both sides share, ${resamples.toLocaleString("en")} resamples; ${correction}`;
+  return cost ? `${text}. ${cost}` : text;
 }
 
 function runsTable() {
@@ -60,12 +57,12 @@ function runsTable() {
     date: run.date.slice(0, 16).replace("T", " "),
   }));
   const text = (title, field, maxWidth = 260) =>
-    column(title, field, { maxWidth, formatter: (cell) => name(cell.getValue(), { class: "cut" }) });
+    column(title, field, { maxWidth, formatter: (cell) => cutName(String(cell.getValue())) });
   const short = new Map(doc.models.map(({ label }, i) => [label, modelNames[i]]));
   const columns = [
     column("Model", "model", {
       maxWidth: 340,
-      formatter: (cell) => name(short.get(cell.getValue()) ?? cell.getValue(), { class: "cut" }),
+      formatter: (cell) => cutName(short.get(cell.getValue()) ?? cell.getValue()),
     }),
     text("Revision", "revision", 160),
     text("Task", "task"),
@@ -96,7 +93,7 @@ function prompts() {
     h(
       "details",
       { class: "prompt" },
-      h("summary", {}, "Prompt of ", name(task, { class: "cut" })),
+      h("summary", {}, "Prompt of ", cutName(task)),
       h("dl", { class: "facts-list" }, Object.entries(prompt).map(([key, value]) => [
         h("dt", {}, key),
         h("dd", {}, h("pre", { tabindex: "0" }, quoted(value))),
@@ -108,36 +105,4 @@ function prompts() {
 /** A template with its line breaks kept and everything else that is invisible shown. */
 function quoted(text) {
   return text.split("\n").map(shown).join("\n");
-}
-
-/** Words between backticks as code. */
-function codeMarked(text) {
-  return text.split("`").map((part, i) => (i % 2 ? h("code", {}, part) : part));
-}
-
-function showDefinitions(focus = null) {
-  const dialog = document.getElementById("definitions");
-  const directions = { lower: "lower is better", higher: "higher is better", zero: "zero is best" };
-  replace(
-    document.getElementById("definitions-body"),
-    h("p", { class: "muted" }, "p_ik is the probability of choice k of question i, K_i its number of choices, c_i = max_k p_ik its confidence, a_i = 1 if the prediction is gold, N the number of questions, n_b the number of entries in bin b."),
-    doc.metrics.map((metric) =>
-      h(
-        "section",
-        { id: `definition-${metric.name}`, tabindex: "-1" },
-        h("h3", {}, metric.name),
-        h("p", { class: "formula" }, metric.formula),
-        h("p", {}, [directions[metric.direction], metric.source].filter(Boolean).join("; ")),
-        metric.about.split(/\n\s*\n/).map((paragraph) => h("p", {}, codeMarked(paragraph.replace(/\s+/g, " ")))),
-      ),
-    ),
-    h(
-      "section",
-      { id: "sce-note" },
-      h("h3", {}, "SCE has two readings"),
-      h("p", {}, "sce compares, for each choice position k, the mean probability in a bin with the share of entries whose gold is k (Nixon et al. 2019). A widely copied implementation compares it with the share for which [prediction = k] equals [gold = k], and so counts true negatives as hits: sce_ova. That is no calibration error: a perfect classifier scores 1 − 1/K, and it rises with accuracy and with confidence. The numbers published in “Does Alignment Tuning Really Break LLMs’ Internal Confidence?” (arXiv 2409.00352) are consistent with sce_ova, not with sce."),
-    ),
-  );
-  dialog.showModal();
-  if (focus) document.getElementById(`definition-${focus}`)?.scrollIntoView();
 }

@@ -1,16 +1,19 @@
-// One model: where it stands, all its numbers, and its reliability diagrams.
+// One model: where it stands, all its numbers, and the diagrams of the run that is chosen.
 
-const modelView = { model: 0, entry: null, binning: 0, position: null, overlay: true };
+const modelView = { model: 0, entry: null };
 
-function showModel(model) {
+views.model = {
+  defaults: () => ({ model: doc.models[0].label, task: null, method: null, setting: null, date: null, bins: null, of: "", together: "all" }),
+  show: showModel,
+};
+
+function showModel(chosen) {
+  const model = placeOf(doc.models.map((m) => m.label), chosen.model, "model");
+  const own = entriesBy(model, "*", "*");
   modelView.model = model;
-  const own = entries.filter((entry) => entry.model === model);
-  const kept = own.find((entry) => entry.i === modelView.entry?.i);
-  modelView.entry = kept ?? own[0];
-  modelView.binning = Math.max(mainBinning(), 0);
-  modelView.position = null;
+  modelView.entry = entryChosen(chosen, own);
   const { label, family, stage, step } = doc.models[model];
-  replace(document.getElementById("model-title"), name(modelNames[model], { class: "cut" }));
+  replace(document.getElementById("model-title"), cutName(modelNames[model]));
   const facts = [
     ["Name", label],
     ["Family", family],
@@ -18,130 +21,186 @@ function showModel(model) {
     ["Step", step === null ? "" : String(step)],
   ].filter(([, value]) => value !== "");
   const table = h("div", {});
-  const risk = riskCard();
-  const diagram = reliabilityCard(own, () => risk.draw());
+  const cards = [reliabilityCard(chosen, own), curveCard(chosen), riskCard(chosen)];
+  const target = document.getElementById("model-body");
+  const controls = h("div", { class: "controls" });
+  const focused = target.contains(document.activeElement) ? document.activeElement.closest("[data-control]")?.dataset.control : null;
   replace(
-    document.getElementById("model-body"),
-    h(
-      "div",
-      { class: "controls" },
-      choose("Model", doc.models.map((_, i) => [i, modelNames[i]]), model, (i) => go(`#/model/${i}`)),
-    ),
+    target,
+    controls,
     h("dl", { class: "short" }, facts.map(([term, value]) => [h("dt", {}, term), h("dd", {}, name(value))])),
     relatives(model),
+    modelActions(),
     table,
-    h("div", { class: "cards" }, diagram, risk),
+    h("div", { class: "cards" }, cards),
   );
-  const metrics = doc.metrics;
-  const [rows, columns] = modelBoard(metrics, own);
+  replaceControls(controls, [
+    choose("Model", named(doc.models.map((m) => m.label)), label, (to) => go(addressOf("model", { model: to, task: chosen.task, method: chosen.method }))),
+  ]);
+  const [rows, columns, note] = modelBoard(doc.metrics, own, "stderr");
   const plain = columns.filter((c) => c.field !== "name");
-  const shown = plain.some((c) => c.field === "task") ? plain : [taskColumn(), ...plain];
-  makeTable(table, "All numbers of this model", rows.map((row) => ({ ...row, open: undefined })), shown);
-  diagram.draw();
-  risk.draw();
+  const told = plain.some((c) => c.field === "task") ? plain : [nameColumn("Task", "task"), ...plain];
+  const linked = told.map((c, i) => (i === 0 ? nameColumn(c.name, c.field, { href: (row) => row.href, maxWidth: 260 }) : c));
+  makeTable(table, "Runs of this model", rows.map((row) => ({ ...row, chosen: row.entry === modelView.entry })), linked, { file: [label] });
+  table.append(h("p", { class: "muted" }, note));
+  for (const each of cards) each.draw();
+  if (focused) [...target.querySelectorAll("[data-control]")].find((c) => c.dataset.control === focused)?.querySelector("select, input")?.focus({ preventScroll: true });
 }
 
-function taskColumn() {
-  return column("Task", "task", { formatter: (cell) => name(cell.getValue(), { class: "cut" }) });
+/** The entry that the address names, as far as it does. */
+function entryChosen(chosen, own) {
+  const wanted = ["task", "method", "setting", "date"].filter((key) => chosen[key]);
+  const fits = (entry) => {
+    const key = entryKey(entry);
+    return wanted.every((each) => (key[each] ?? chosen[each]) === chosen[each]);
+  };
+  const found = own.find(fits);
+  if (!found) missing("run of this model with", wanted.map((key) => chosen[key]).join(", "));
+  return found ?? own[0];
 }
 
-/** Links to the other side of the model's pairs. */
+/** Links to the other side of the model's pairs: the two beside each other, and the other alone. */
 function relatives(model) {
   const links = doc.pairs
     .filter(({ base, aligned }) => base === model || aligned === model)
     .map(({ base, aligned }) => {
       const other = base === model ? aligned : base;
       const word = base === model ? "aligned: " : "base: ";
-      return h("span", {}, word, h("a", { href: `#/model/${other}` }, name(modelNames[other], { class: "cut" })));
+      const { task, method } = entryKey(modelView.entry);
+      const href = addressOf("model", { model: doc.models[other].label, task, method });
+      const both = partnersOf(modelView.entry).find((p) => p.entry.model === other);
+      const sides = both && (both.isBase ? [modelView.entry, both.entry] : [both.entry, modelView.entry]);
+      return h("span", {}, word, h("a", { href }, cutName(modelNames[other])), both && [" (", h("a", { href: addressOfTwo(...sides) }, "side by side"), ")"]);
     });
   return links.length > 0 && h("p", { class: "relatives" }, links);
 }
 
-/** The entry of a partner model with the same task and method, if there is one. */
-function partnerOf(entry) {
-  for (const { base, aligned } of doc.pairs) {
-    if (base !== entry.model && aligned !== entry.model) continue;
-    const other = base === entry.model ? aligned : base;
-    const same = (e) => e.model === other && e.task === entry.task && e.method === entry.method;
-    const found = entries.find((e) => same(e) && e.setting === entry.setting) ?? entries.find(same);
-    if (found) return { partner: found, isBase: base === entry.model };
+function modelActions() {
+  const { entry } = modelView;
+  return h(
+    "p",
+    { class: "actions" },
+    hasQuestions(entry) && h("a", { class: "button", href: addressOf("questions", { ...entryKey(entry), order: "wrong" }) }, "Questions of this run"),
+    h("button", { type: "button", click: () => copyText(modelCard(modelView.model), "Model card") }, "Copy model card"),
+  );
+}
+
+/** Markdown for a model's page: what was measured, with errors, and how. */
+function modelCard(model) {
+  const { label } = doc.models[model];
+  const own = entriesBy(model, "*", "*");
+  const { n_bins: bins, binning, n_resamples: resamples } = doc.options;
+  const table = toMarkdown({
+    title: `Calibration of ${label}`,
+    columns: ["task", "method", "settings", "n", ...doc.metrics.map((m) => m.name)],
+    rows: own.map((e) => [doc.tasks[e.task], doc.methods[e.method], settingName(e.setting) || "–", String(e.n), ...doc.metrics.map((m) => spreadWords(measured(e, m.name), "interval"))]),
+  });
+  const versions = [...new Set(own.map((e) => e.run.packages.lm_eval).filter(Boolean))].join(", ");
+  return (
+    `## ${table}\nBrackets: 95 % intervals${resamples ? ` (bootstrap over questions, ${resamples} resamples)` : ""}. M = ${bins} bins, ${binning.replace("_", " ")}. ` +
+    `ece_null: the ECE that a calibrated model with these confidences would show.${versions ? ` Scored with lm-eval ${versions}.` : ""} Made ${doc.made.date} with calib-harness ${doc.made.packages["calib-harness"]}.\n`
+  );
+}
+
+/** Runs of the models that pair with an entry's: those it was compared with, else the same task and method. */
+function partnersOf(entry) {
+  const found = new Map();
+  for (const { sides } of changesOf(entry)) {
+    const isBase = sides[0] === entry;
+    const other = isBase ? sides[1] : sides[0];
+    found.set(other.i, { entry: other, isBase });
   }
-  return null;
+  return [...found.values()];
 }
 
-function sidesOf(entry) {
-  const pair = modelView.overlay ? partnerOf(entry) : null;
-  const own = { entry, label: modelNames[entry.model], colour: "--base" };
-  if (!pair) return [own];
-  const other = { entry: pair.partner, label: modelNames[pair.partner.model], colour: "--base" };
-  (pair.isBase ? other : own).colour = "--aligned";
-  return pair.isBase ? [own, other] : [other, own];
+const changesOf = (() => {
+  let known = null;
+  return (entry) => {
+    if (!known) {
+      known = new Map();
+      for (const change of changes) {
+        for (const side of change.sides) known.set(side.i, [...(known.get(side.i) ?? []), change]);
+      }
+    }
+    return known.get(entry.i) ?? [];
+  };
+})();
+
+const MOST_TOGETHER = 6;
+
+/** The runs that the diagrams show: the chosen one, and those of its partners that are asked for. */
+function sidesOf({ together }) {
+  const { entry } = modelView;
+  const all = partnersOf(entry);
+  const wanted = together === "all" ? all.slice(0, MOST_TOGETHER - 1) : all.filter((p) => doc.models[p.entry.model].label === together);
+  const bases = wanted.filter((p) => !p.isBase).map((p) => p.entry);
+  const aligned = wanted.filter((p) => p.isBase).map((p) => p.entry);
+  const list = [...bases, entry, ...aligned];
+  const labels = entryLabels(list);
+  const ofBase = bases.length === 0 || wanted.length === 0;
+  return list.map((each, i) => ({ entry: each, label: labels[i], colour: LOOKS[ofBase || bases.length === 1 ? i : (i + 2) % LOOKS.length][0] }));
 }
 
-function entryName(entry) {
-  const setting = settingName(entry.setting);
-  const plain = `${doc.tasks[entry.task]}, ${doc.methods[entry.method]}`;
-  return new Set(doc.entries.setting).size > 1 && setting ? `${plain} (${setting})` : plain;
-}
+const runParts = () => Object.values(entryKey(modelView.entry));
 
-/** The diagram of the run that its controls choose; `onchoice` is called when they do. */
-function reliabilityCard(own, onchoice) {
+/** The diagram of the run that its controls choose. */
+function reliabilityCard(chosen, own) {
   const controls = h("div", { class: "controls inner" });
+  const { entry } = modelView;
+  const position = chosen.of === "" ? null : Math.min(Number(chosen.of), doc.n_classes[entry.i]) - 1;
+  const kept = position === null ? doc.binnings : doc.class_binnings;
+  const names = kept.map(binningName);
+  const main = binningName(doc.binnings[Math.max(mainBinning(), 0)]);
+  const binning = kept[placeOf(names, chosen.bins ?? main, "diagram with", 0)];
   const figure = card(
     "Reliability",
-    "Accuracy against mean confidence per bin. Thin bars: exact 95 % intervals (Clopper and Pearson); " +
+    "Accuracy against mean confidence per bin; the larger a point, the more questions, hollow below five. Thin bars: exact 95 % intervals (Clopper and Pearson); " +
       "broad bars: where a calibrated model with these confidences would be. Below: how many questions.",
-    () =>
-      reliabilityChart(sidesOf(modelView.entry), doc.binnings[modelView.binning], modelView.position),
-    { id: "reliability" },
+    () => reliabilityChart(sidesOf(chosen), binning, position),
+    { id: "reliability", file: runParts },
   );
-  const redraw = () => {
-    drawControls();
-    figure.draw();
-    onchoice();
-  };
-  function drawControls() {
-    const { entry, position } = modelView;
-    const positions = Array.from({ length: doc.n_classes[entry.i] }, (_, k) => [k, `Choice ${k + 1}`]);
-    const kept = (binning) =>
-      position === null ||
-      doc.class_binnings.some((other) => other[0] === binning[0] && other[1] === binning[1]);
-    const binnings = doc.binnings.map((b, i) => [i, binningName(b), kept(b)]).filter((o) => o[2]);
-    replace(
-      controls,
-      choose("Run", own.map((e) => [e.i, entryName(e)]), entry.i, (i) => {
-        modelView.entry = entries[i];
-        if (modelView.position >= doc.n_classes[i]) modelView.position = null;
-        redraw();
-      }),
-      choose("Bins", binnings, modelView.binning, (i) => {
-        modelView.binning = Number(i);
-        redraw();
-      }),
-      choose("Of", [["", "Top choice"], ...positions], position ?? "", (k) => {
-        modelView.position = k === "" ? null : Number(k);
-        if (modelView.position !== null && doc.class_binnings.length < doc.binnings.length) {
-          modelView.binning = Math.max(mainBinning(), 0);
-        }
-        redraw();
-      }),
-      partnerOf(entry) &&
-        check("Base and aligned together", modelView.overlay, (on) => {
-          modelView.overlay = on;
-          redraw();
-        }),
-    );
-  }
-  drawControls();
+  const positions = Array.from({ length: doc.n_classes[entry.i] }, (_, k) => [String(k + 1), `Choice ${k + 1}`]);
+  const partners = partnersOf(entry);
+  const runs = new Map(own.map((e) => [String(e.i), e]));
+  replace(
+    controls,
+    choose("Run", own.map((e) => [e.i, entryName(e, own)]), entry.i, (i) => alter({ task: null, method: null, setting: null, date: null, ...entryKey(runs.get(i)) })),
+    choose("Bins", named(names), binningName(binning), (bins) => alter({ bins })),
+    choose("Of", [["", "Top choice"], ...positions], position === null ? "" : String(position + 1), (of) => alter({ of })),
+    partners.length > 0 && choose("Together with", togetherOptions(partners), chosen.together, (together) => alter({ together })),
+  );
   figure.querySelector("figcaption").after(controls);
   return figure;
 }
 
-function riskCard() {
+function togetherOptions(partners) {
+  const each = partners.map((p) => [doc.models[p.entry.model].label, modelNames[p.entry.model]]);
+  const most = partners.length >= MOST_TOGETHER ? `First ${MOST_TOGETHER - 1} of its ${partners.length} partners` : "All its partners";
+  return [...(partners.length > 1 ? [["all", most]] : [["all", each[0][1]]]), ...(partners.length > 1 ? each : []), ["", "Nothing"]];
+}
+
+/** What a run of a model is called among its others. */
+function entryName(entry, own) {
+  const { task, method, setting, date } = entryKey(entry);
+  const several = new Set(own.map((e) => e.setting)).size > 1;
+  const extra = [setting ?? (several && settingName(entry.setting)), date].filter(Boolean).join(", ");
+  return extra ? `${task}, ${method} (${extra})` : `${task}, ${method}`;
+}
+
+function curveCard(chosen) {
+  return card(
+    "Reliability without bins",
+    "The accuracy that rises with confidence and fits best (isotonic regression; Dimitriadis, Gneiting and Jordan 2021), with the 95 % band of a calibrated model.",
+    () => curveChart(sidesOf(chosen)),
+    { id: "curve", file: runParts },
+  );
+}
+
+function riskCard(chosen) {
   return card(
     "Risk and coverage",
     "Share of wrong answers if only the most confident are given, in the same run.",
-    () => riskChart(sidesOf(modelView.entry).map((side) => ({ ...side, colour: colour(side.colour) }))),
-    { id: "model-risk" },
+    () => riskChart(sidesOf(chosen).map((side) => ({ ...side, colour: colour(side.colour) }))),
+    { id: "model-risk", file: runParts },
   );
 }

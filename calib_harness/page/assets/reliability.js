@@ -38,7 +38,7 @@ async function reliabilityChart(sides, binning, position) {
     facts.push(sideFacts(side, diagram, binning, position));
     for (const bin of diagram.bins) {
       rows.push([
-        name(side.label),
+        { text: side.label, href: position === null && hasQuestions(side.entry) ? addressOfBin(side.entry, bin) : null },
         String(bin.size),
         fixed(bin.confidence),
         fixed(bin.accuracy),
@@ -48,6 +48,7 @@ async function reliabilityChart(sides, binning, position) {
     }
   }
   if (rows.length === 0) return "No question of this run can be used.";
+  const pick = ({ customdata }) => (customdata ? addressOfBin(customdata.entry, customdata.bin) : null);
   const what = position === null ? "confidence" : `probability of choice ${position + 1}`;
   const outcome = position === null ? "accuracy" : `share of gold = choice ${position + 1}`;
   return {
@@ -60,11 +61,8 @@ async function reliabilityChart(sides, binning, position) {
       barmode: "overlay",
     },
     note: h("div", { class: "facts" }, facts),
-    table: plainTable(
-      "Binned data",
-      ["", "n", `mean ${what}`, outcome, "95 % interval", "if calibrated"],
-      rows,
-    ),
+    open: position === null && sides.some((side) => hasQuestions(side.entry)) ? pick : undefined,
+    table: { columns: ["run", "n", `mean ${what}`, outcome, "95 % interval", "if calibrated"], rows },
   };
 }
 
@@ -74,9 +72,16 @@ function histogramBinning([bins], position) {
   return kept.find((other) => sameBinning(other, [bins, "uniform"])) ?? kept[0];
 }
 
-/** Consistency bars, and the points with their exact intervals. */
+/** The questions of a bin of an entry's diagram. */
+function addressOfBin(entry, { from, to }) {
+  return addressOf("questions", { ...entryKey(entry), from: String(from), to: String(to), order: "wrong" });
+}
+
+const LOOKS = [["--base", "circle"], ["--aligned", "diamond"], ["--series-3", "square"], ["--series-4", "triangle-up"], ["--series-5", "cross"], ["--series-6", "x"]];
+
+/** Consistency bars, and the points with their exact intervals: the more questions, the bolder. */
 function pointTraces(side, bins, place, count) {
-  const label = plotText(side.label);
+  const label = plotText(side.label, 60);
   const tone = colour(side.colour);
   const x = bins.map((bin) => bin.confidence);
   const bars = (key, low, high) => ({
@@ -86,11 +91,13 @@ function pointTraces(side, bins, place, count) {
     arrayminus: bins.map((bin) => bin[key] - bin[low]),
     color: tone,
   });
+  const most = Math.max(...bins.map((bin) => bin.size));
+  const scale = (bin) => Math.sqrt(bin.size / most);
   return [
     {
       x,
       y: bins.map((bin) => bin.nullLow),
-      error_y: { ...bars("nullLow", "nullLow", "nullHigh"), thickness: 10, width: 0 },
+      error_y: { ...bars("nullLow", "nullLow", "nullHigh"), thickness: count > 3 ? 4 : 10, width: 0 },
       mode: "markers",
       marker: { size: 0.1, color: tone },
       opacity: 0.25,
@@ -100,11 +107,19 @@ function pointTraces(side, bins, place, count) {
     {
       x,
       y: bins.map((bin) => bin.accuracy),
-      error_y: { ...bars("accuracy", "low", "high"), thickness: 1.2, width: 3 },
+      error_y: { ...bars("accuracy", "low", "high"), thickness: 1, width: 2 },
       mode: "lines+markers",
-      line: { color: tone, width: 1.2 },
-      marker: { color: tone, size: 8, symbol: place ? "diamond" : "circle" },
+      line: { color: tone, width: 1, dash: "dot" },
+      marker: {
+        color: bins.map((bin) => (bin.size < FEW ? colour("--panel") : tone)),
+        line: { color: tone, width: 1.6 },
+        size: bins.map((bin) => 4 + 11 * scale(bin)),
+        symbol: LOOKS[place % LOOKS.length][1],
+        opacity: 1,
+      },
       name: label,
+      cliponaxis: false,
+      customdata: bins.map((bin) => ({ entry: side.entry, bin })),
       text: bins.map(
         (bin) =>
           `${label}<br>n = ${bin.size}, mean ${fixed(bin.confidence)}, observed ${fixed(bin.accuracy)}` +
@@ -115,6 +130,8 @@ function pointTraces(side, bins, place, count) {
     },
   ];
 }
+
+const FEW = 5; // questions of a bin below which its point is hollow
 
 function histogramTrace(side, bins, nBins, count) {
   return {
@@ -137,7 +154,7 @@ function sideFacts(side, diagram, binning, position) {
   const isMain = position === null && sameBinning(binning, doc.binnings[mainBinning()]);
   const ece = isMain && metricIndex.has("ece") ? measured(side.entry, "ece") : diagram.ece;
   const nil = isMain && metricIndex.has("ece_null") ? measured(side.entry, "ece_null") : diagram.null;
-  const parts = [h("strong", {}, name(side.label, { class: "cut" })), ` n = ${n.toLocaleString("en")}. `];
+  const parts = [h("strong", {}, cutName(side.label)), ` n = ${n.toLocaleString("en")}. `];
   parts.push(`${position === null ? "ECE" : "Calibration error of this position"} ${fixed(ece.value)}`);
   if (!Number.isNaN(ece.stderr)) parts.push(` ±${fixed(ece.stderr)}, 95 % ${interval(ece.low, ece.high)}`);
   if (!Number.isNaN(nil.value)) {
@@ -145,5 +162,37 @@ function sideFacts(side, diagram, binning, position) {
   } else if (!isMain) {
     parts.push(`; interval and null are computed for the top choice and ${binningName(doc.binnings[mainBinning()])}`);
   }
-  return h("p", {}, parts, ".");
+  const words = isMain && asIfCalibrated(side.entry) ? " It cannot be told from that of a calibrated model." : "";
+  return h("p", {}, parts, ".", words);
+}
+
+/** Chart of the curves without bins, of one or several entries. */
+async function curveChart(sides) {
+  const traces = [
+    { x: [0, 1], y: [0, 1], mode: "lines", line: { color: colour("--muted"), dash: "dot", width: 1 }, hoverinfo: "skip", showlegend: false },
+  ];
+  const [rows, facts] = [[], []];
+  let bands = false;
+  for (const side of sides) {
+    const curve = await curveOf(side.entry);
+    if (curve === null) continue;
+    const tone = colour(side.colour);
+    const label = plotText(side.label, 60);
+    if (curve.low.some((v) => !Number.isNaN(v))) {
+      bands = true;
+      const edge = (y, fill) => ({ x: curve.x, y, mode: "lines", line: { width: 0, color: tone }, fill, fillcolor: `${tone}30`, hoverinfo: "skip", showlegend: false });
+      traces.push(edge(curve.low, "none"), edge(curve.high, "tonexty"));
+    }
+    traces.push({ x: curve.x, y: curve.y, mode: "lines", line: { color: tone, width: 2 }, name: label, showlegend: sides.length > 1, hovertemplate: `${label.replace(/%\{/g, "% {")}<br>confidence %{x:.3f}: accuracy %{y:.3f}<extra></extra>` });
+    facts.push(h("p", {}, h("strong", {}, cutName(side.label)), ` Brier score of the top choice ${fixed(curve.mcb - curve.dsc + curve.unc)} = miscalibration ${fixed(curve.mcb)} − discrimination ${fixed(curve.dsc)} + uncertainty ${fixed(curve.unc)}.`));
+    curve.x.forEach((x, i) => rows.push([{ text: side.label }, fixed(x), fixed(curve.y[i]), interval(curve.low[i], curve.high[i])]));
+  }
+  if (rows.length === 0) return "No question of this run can be used.";
+  return {
+    traces,
+    height: 420,
+    layout: { xaxis: axis("confidence", { range: [0, 1] }), yaxis: axis("accuracy", { range: [0, 1.02] }) },
+    note: h("div", { class: "facts" }, facts, bands ? null : h("p", {}, "This page is large: the band of a calibrated model was left out.")),
+    table: { columns: ["run", "confidence", "accuracy", "if calibrated"], rows },
+  };
 }

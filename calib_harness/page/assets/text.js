@@ -26,16 +26,51 @@ function name(text, attributes = {}) {
   return h("bdi", attributes, shown(text));
 }
 
+const TAIL = 10; // signs at the end of a name that are never cut off: they tell base from aligned
+
+/**
+ * A name that may have less room than it needs: what is cut off is its middle, and the whole
+ * name is told on hovering. Beyond `most` signs it is shortened at once.
+ */
+function cutName(text, { most = Infinity, ...attributes } = {}) {
+  const whole = shown(text);
+  const signs = Array.from(middleCut(whole, most));
+  const parts =
+    signs.length <= 2 * TAIL
+      ? [signs.join("")]
+      : [
+          h("span", { class: "head" }, signs.slice(0, -TAIL).join("")),
+          h("span", { class: "tail" }, signs.slice(-TAIL).join("")),
+        ];
+  return h("bdi", { class: "cut", title: whole, ...attributes }, parts);
+}
+
+function middleCut(text, most) {
+  const signs = Array.from(text);
+  if (signs.length <= most) return text;
+  const tail = Math.floor((most - 1) / 2);
+  return [...signs.slice(0, most - 1 - tail), "…", ...signs.slice(-tail)].join("");
+}
+
 function replace(parent, ...children) {
-  parent.replaceChildren(...children.flat().filter(Boolean));
+  parent.replaceChildren(...children.flat(2).filter(Boolean));
 }
 
 /** Text for Plotly, which reads a little HTML and TeX: both switched off, long names lose their middle. */
 function plotText(text, most = 32) {
-  const signs = Array.from(shown(text));
-  const tail = Math.floor((most - 1) / 2); // what tells a base from an aligned model stands at the end
-  const cut = signs.length > most ? [...signs.slice(0, most - 1 - tail), "…", ...signs.slice(-tail)] : signs;
-  return cut.join("").replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
+  const cut = middleCut(shown(text), most);
+  return cut.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;").replace(/\$/g, "&#36;");
+}
+
+/** Names as Plotly shows them: cut, but no two different ones alike. */
+function plotNames(texts, most = 32) {
+  const different = new Set(texts).size;
+  for (let room = most; room <= 4 * most; room += 8) {
+    const names = texts.map((text) => plotText(text, room));
+    if (new Set(names).size === different) return names;
+  }
+  const seen = [...new Set(texts)];
+  return texts.map((text) => `${plotText(text, most)} (${seen.indexOf(text) + 1})`);
 }
 
 /** Fixed decimals, printed as Python prints them: exact ties go to the even digit. */
@@ -67,13 +102,8 @@ function plural(count, word) {
   return `${count.toLocaleString("en")} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/** A plain table: rows of strings or elements, for the numbers behind a chart. */
-function plainTable(caption, columns, rows) {
-  const head = h("tr", {}, columns.map((column) => h("th", { scope: "col" }, column)));
-  const body = rows.map((row) => h("tr", {}, row.map((cell) => h("td", {}, cell))));
-  return h(
-    "div",
-    { class: "scroll", tabindex: "0", role: "region", "aria-label": caption },
-    h("table", {}, h("caption", {}, caption), h("thead", {}, head), h("tbody", {}, body)),
-  );
+/** A probability so small that it would print as zero says so. */
+function probability(value) {
+  if (Number.isNaN(value)) return "–";
+  return value > 0 && value < 0.0005 ? "<0.001" : fixed(value);
 }

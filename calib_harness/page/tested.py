@@ -1,0 +1,181 @@
+"""What was tested: changes from base to aligned models, how, and the verdict on them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.analysis import Comparison, compare
+from calib_harness.analysis.matching import Models, match_runs, shared_settings
+from calib_harness.analysis.metrics_frame import SummaryOptions
+from calib_harness.analysis.results import is_harmed
+from calib_harness.core.metrics import METRICS
+from calib_harness.core.resampling import Draws
+from calib_harness.page.packing import Columns, Numbering, printed_alike, smallest_unsigned
+from calib_harness.page.sources import Sources
+from calib_harness.predictions.table import Predictions
+
+_LEVEL = 0.05
+
+
+def tested_changes(
+    sources: Sources,
+    options: SummaryOptions,
+    metrics: Sequence[str],
+    draws: Mapping[Predictions, dict[str, Draws]] | None,
+    names: Mapping[str, Numbering],
+    numbers: Columns,
+) -> dict[str, Any]:
+    """Compare base with aligned models; numbers go to columns, the rest is returned.
+
+    Parameters
+    ----------
+    sources : Sources
+    options : SummaryOptions
+        Bins, seed and resamples; 0 for as many as `compare` takes.
+    metrics : sequence of str
+        All metrics of the page, in its order.
+    draws : mapping, optional
+        Resamples made before, see `compare`.
+    names : mapping of str to Numbering
+        Of ``models``, ``tasks`` and ``methods``.
+    numbers : Columns
+    """
+    if sources.pairs is None:
+        empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
+        return empty | {"tests": {"can_decide": [], "clear": ""}, "verdict": None, "sides": []}
+    found = compare(
+        sources.predictions,
+        sources.pairs,
+        metrics=[name for name in metrics if name in METRICS],
+        n_bins=options.n_bins,
+        binning=options.binning,
+        n_resamples=options.n_resamples or None,
+        seed=options.seed,
+        detail="tests",
+        draws=draws,
+    )
+    frame = found.changes
+    pairs = Numbering()
+    place = {name: i for i, name in enumerate(metrics)}
+    keys = [pairs.of(key) for key in frame[["family", "base", "aligned"]].itertuples(index=False)]
+    base, aligned = _sides(sources.predictions, frame)
+    _add_changes(numbers, frame, keys, place, names)
+    numbers.add("change_base_entry", smallest_unsigned(base))
+    numbers.add("change_aligned_entry", smallest_unsigned(aligned))
+    changes = {key: _plain(frame[key]) for key in ("n_shot", "chat_template", "rank", "clear")}
+    changes["harm"] = _harm(frame)
+    models = names["models"]
+    return {
+        "tests": _tests(found, metrics),
+        "pairs": [
+            {"family": family, "base": models.of(first), "aligned": models.of(second)}
+            for family, first, second in pairs.known
+        ],
+        "changes": changes,
+        "agreement": _records(found.over_tasks),
+        "harmed": _records(found.over_families),
+        "verdict": _verdict(found),
+        "sides": list(dict.fromkeys(zip(base, aligned, strict=True))),
+    }
+
+
+def _add_changes(
+    numbers: Columns,
+    frame: pd.DataFrame,
+    pairs: Sequence[int],
+    metrics: Mapping[str, int],
+    names: Mapping[str, Numbering],
+) -> None:
+    numbers.add("change_pair", smallest_unsigned(pairs))
+    for key, known in (("task", names["tasks"]), ("method", names["methods"])):
+        numbers.add(f"change_{key}", smallest_unsigned([known.of(each) for each in frame[key]]))
+    numbers.add("change_metric", smallest_unsigned([metrics[name] for name in frame["metric"]]))
+    numbers.add("change_n", smallest_unsigned(frame["n"]))
+    for key in ("base_value", "aligned_value", "change", "stderr", "low", "high"):
+        numbers.add(f"change_{key}", printed_alike(frame[key].to_numpy(dtype=float)))
+    for key in ("p_value", "p_holm"):
+        numbers.add(f"change_{key}", frame[key].to_numpy(dtype="float32"))
+
+
+def _sides(predictions: Sequence[Predictions], frame: pd.DataFrame) -> tuple[list[int], list[int]]:
+    """Return which runs each row compares, as places among the predictions.
+
+    `compare` goes through the pairs and their matching runs in order, all metrics of one match
+    after each other; a match without shared questions has no rows.
+    """
+    place = {p: i for i, p in enumerate(predictions)}
+    models = Models(predictions)
+    matched: list[tuple[dict[str, object], tuple[Predictions, ...]]] = []
+    both = frame[["base", "aligned"]].drop_duplicates()
+    for first, second in both.itertuples(index=False, name=None):
+        for runs in match_runs([models.of(first), models.of(second)]):
+            matched.append(({"base": first, "aligned": second} | shared_settings(runs), runs))
+    columns = ["base", "aligned", "task", "method", "n_shot", "chat_template"]
+    base, aligned, at = [], [], -1
+    before: tuple[Any, ...] | None = None
+    seen: set[str] = set()
+    for *row, metric in frame[[*columns, "metric"]].itertuples(index=False, name=None):
+        key = tuple(None if value is None or value != value else value for value in row)
+        if key != before or metric in seen:
+            at += 1
+            while tuple(matched[at][0][name] for name in columns) != key:
+                at += 1
+            before, seen = key, set()
+        seen.add(metric)
+        sides = matched[at][1]
+        base.append(place[sides[0]])
+        aligned.append(place[sides[1]])
+    return base, aligned
+
+
+def _harm(frame: pd.DataFrame) -> list[int]:
+    harm = pd.concat(
+        [
+            is_harmed(group["base_value"], group["aligned_value"], str(metric))
+            for metric, group in frame.groupby("metric", sort=False)
+        ]
+    ).reindex(frame.index)
+    return [int(h) if h == h else 0 for h in harm]
+
+
+def _tests(found: Comparison, metrics: Sequence[str]) -> dict[str, Any]:
+    """Say how changes were tested, and what tests that cannot decide would cost."""
+    resamples, n_tests = found.options.n_resamples, len(found.changes)
+    least = min(1.0, 2 * n_tests / (resamples + 1))
+    enough = least <= _LEVEL
+    needed = int(2 * n_tests / _LEVEL)
+    cost = (
+        f"With these no corrected p can be below {least:.2g}, so none is shown: "
+        f"--resamples {needed} could decide, and takes about {needed / resamples:.0f} times as "
+        "long; or make a page of fewer tasks, methods or metrics."
+    )
+    return {
+        "n_resamples": resamples,
+        "correction": f"Holm's correction over {n_tests:,} changes",
+        "clear": "the 95 % interval tells worse from better",
+        "can_decide": [enough for _ in metrics],
+        "cost": "" if enough else cost,
+    }
+
+
+def _verdict(found: Comparison) -> dict[str, Any] | None:
+    """Return the words of `analysis` on all changes, and the row of the largest."""
+    return None
+
+
+def _plain(values: Iterable[Any]) -> list[Any]:
+    return [None if value is None or value != value else int(value) for value in values]
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            str(key): None if isinstance(value, float) and not np.isfinite(value) else value
+            for key, value in row.items()
+        }
+        for row in frame.to_dict("records")
+    ]
