@@ -6,15 +6,18 @@ from calib_harness.analysis.decomposition import EceParts, ece_parts
 from calib_harness.analysis.harm import share_harmed
 from calib_harness.analysis.results import ChainComparison, Comparison
 from calib_harness.analysis.task_agreement import rank_agreement
+from calib_harness.analysis.verdict import Verdict, verdict
 
 __all__ = [
     "ChainComparison",
     "Comparison",
     "EceParts",
+    "Verdict",
     "compare",
     "compare_chain",
     "ece_parts",
     "rank_agreement",
     "ratio_ranks",
     "share_harmed",
+    "verdict",
 ]

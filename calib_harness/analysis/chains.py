@@ -12,25 +12,22 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from calib_harness.analysis.harm import clear_changes
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
 from calib_harness.analysis.matching import Models, match_runs, shared_settings
 from calib_harness.analysis.metrics_frame import SummaryOptions, whole_numbers
-from calib_harness.analysis.paired import (
-    check_options,
-    enough_resamples,
-    paired_rows,
-    report_questions,
-)
+from calib_harness.analysis.multiplicity import corrected, enough_resamples, family_sizes
+from calib_harness.analysis.paired import check_options, paired_rows, report_questions
 from calib_harness.analysis.pairs_file import read_chain
-from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison, clear_changes
-from calib_harness.core.inference import bootstrap
-from calib_harness.core.significance import holm
+from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison
+from calib_harness.analysis.trends import TREND_COLUMNS, trend_of_draws, trend_of_losses
+from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
+from calib_harness.core.resampling import estimates_of
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 
 logger = logging.getLogger(__name__)
-
-_KEYS = ["family", "task", "method", "n_shot", "chat_template", "metric"]
 
 
 def compare_chain(
@@ -87,27 +84,33 @@ def compare_chain(
         for family, stages in read_chain(chain).groupby("family", sort=False)
         for match in _matched(models, str(family), stages)
     ]
-    n_tests = len(options.metrics) * sum(2 * len(stages) - 3 for _, stages, _ in matched)
+    n_tests = sum(2 * len(stages) - 3 for _, stages, _ in matched)
     if matched:
         options = replace(options, n_resamples=enough_resamples(n_tests, n_resamples))
     values: list[dict[str, Any]] = []
     changes: list[dict[str, Any]] = []
+    lines: list[dict[str, Any]] = []
     for names, stages, runs in matched:
         shared = shared_questions(runs)
         report_questions(shared, list(stages["label"]), names["task"], names["method"])
         if len(shared):
-            values += _value_rows(names, stages, shared, options)
-            changes += _change_rows(names, stages, shared, options)
+            told = _Stages(names, stages, shared, options)
+            rows = told.value_rows()
+            values += rows
+            changes += told.change_rows()
+            lines += told.trend_rows(pd.DataFrame(rows))
     if not changes:
         raise UserError(
             "no chain has two stages with comparable runs (same task, method and questions): "
-            f"check --chain against the models in LOGS, {', '.join(models.labels[:8])}."
+            f"check chain against the models in the logs, {', '.join(models.labels[:8])}."
         )
     table = pd.DataFrame(changes)
-    table["p_holm"] = holm(table["p_value"].to_numpy())
+    table["p_holm"] = corrected(table)
+    table["n_tests"] = family_sizes(table)
     table["clear"] = clear_changes(table)
     frame = pd.DataFrame(values)
-    trends = _trends(frame)
+    trends = pd.DataFrame(lines)
+    trends["p_holm"] = corrected(trends)
     for each in (frame, table, trends):
         each["n_shot"] = whole_numbers(each["n_shot"])
     return ChainComparison(values=frame, changes=table, trends=trends, options=options)
@@ -131,51 +134,75 @@ def _matched(
     return matched
 
 
-def _value_rows(
-    common: dict[str, Any], stages: pd.DataFrame, shared: SharedQuestions, options: SummaryOptions
-) -> list[dict[str, Any]]:
-    rows = []
-    for stage, probs in zip(stages.itertuples(index=False), shared.probs, strict=True):
-        found = bootstrap(
-            options.metrics,
-            probs,
-            shared.gold,
-            n_resamples=options.n_resamples,
-            rng=options.seed,
-            n_bins=options.n_bins,
-            binning=options.binning,
-        )
-        for metric, estimate in found.items():
+class _Stages:
+    """The stages of a chain on their shared questions, resampled once for all that is told."""
+
+    def __init__(
+        self,
+        common: dict[str, Any],
+        stages: pd.DataFrame,
+        shared: SharedQuestions,
+        options: SummaryOptions,
+    ) -> None:
+        self.common, self.stages, self.shared, self.options = common, stages, shared, options
+        names = [name for name in options.metrics if name not in LOSSES]
+        self.draws = [
+            bootstrap_draws(names, probs, shared.gold, **options.draws, **options.bins)
+            if names
+            else {}
+            for probs in shared.probs
+        ]
+        few = len(shared) < FEWEST_QUESTIONS
+        self.losses = {
+            name: [
+                np.full(len(shared), np.nan)
+                if few
+                else calibration_losses(probs, shared.gold, score=LOSSES[name])
+                for probs in shared.probs
+            ]
+            for name in options.metrics
+            if name in LOSSES
+        }
+
+    def value_rows(self) -> list[dict[str, Any]]:
+        rows = []
+        for number, stage in enumerate(self.stages.itertuples(index=False)):
+            estimates = {name: vars(e) for name, e in estimates_of(self.draws[number]).items()}
+            for name, losses in self.losses.items():
+                test = vars(mean_test(losses[number]))
+                keys = ("stderr", "low", "high")
+                estimates[name] = {"value": test["mean"]} | {key: test[key] for key in keys}
             place = {"position": stage.position, "stage": stage.stage, "model": stage.label}
-            rows.append(common | {"metric": metric} | place | vars(estimate) | {"n": len(shared)})
-    return rows
+            for name in self.options.metrics:
+                values = place | estimates[name] | {"n": len(self.shared)}
+                rows.append(self.common | {"metric": name} | values)
+        return rows
 
+    def change_rows(self) -> list[dict[str, Any]]:
+        """Each stage against the one before it, and against the first."""
+        names = list(self.stages["stage"])
+        links = [("previous", i - 1, i) for i in range(1, len(names))]
+        links += [("first", 0, i) for i in range(2, len(names))]
+        rows = []
+        for reference, base, aligned in links:
+            place = {"reference": reference, "from_stage": names[base], "to_stage": names[aligned]}
+            both = self.draws[base], self.draws[aligned]
+            for row in paired_rows(self.shared, base, aligned, self.options, both):
+                rows.append(self.common | place | row | {"n": len(self.shared)})
+        return rows
 
-def _change_rows(
-    common: dict[str, Any], stages: pd.DataFrame, shared: SharedQuestions, options: SummaryOptions
-) -> list[dict[str, Any]]:
-    """Each stage against the one before it, and against the first."""
-    names = list(stages["stage"])
-    links = [("previous", i - 1, i) for i in range(1, len(names))]
-    links += [("first", 0, i) for i in range(2, len(names))]
-    rows = []
-    for reference, base, aligned in links:
-        place = {"reference": reference, "from_stage": names[base], "to_stage": names[aligned]}
-        for row in paired_rows(shared, base, aligned, options):
-            rows.append(common | place | row | {"n": len(shared)})
-    return rows
-
-
-def _trends(values: pd.DataFrame) -> pd.DataFrame:
-    """Kendall's τ of the value against the position along the chain."""
-    rows = []
-    for key, group in values.groupby(_KEYS, sort=False, dropna=False):
-        tau, p_value = np.nan, np.nan
-        if len(group) >= 3:
-            result = stats.kendalltau(group["position"], group["value"])
-            tau, p_value = float(result.statistic), float(result.pvalue)
-        rows.append(
-            dict(zip(_KEYS, key, strict=True))
-            | {"n_stages": len(group), "tau": tau, "p_value": p_value}
-        )
-    return pd.DataFrame(rows)
+    def trend_rows(self, values: pd.DataFrame) -> list[dict[str, Any]]:
+        """Lay a line through the values of the stages, of at least three."""
+        position = [float(each) for each in self.stages["position"]]
+        rows = []
+        for name in self.options.metrics:
+            found: dict[str, float] = dict.fromkeys(("tau", *TREND_COLUMNS), np.nan)
+            if len(position) >= 3:
+                value = values.loc[values["metric"] == name, "value"]
+                found["tau"] = float(stats.kendalltau(position, value).statistic)
+                if name in LOSSES:
+                    found |= trend_of_losses(self.losses[name], position)
+                else:
+                    found |= trend_of_draws([each[name] for each in self.draws], position)
+            rows.append(self.common | {"metric": name, "n_stages": len(position)} | found)
+        return rows

@@ -10,38 +10,38 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
+from calib_harness.analysis.across import mean_over_pairs
+from calib_harness.analysis.by_setting import match_by
 from calib_harness.analysis.decomposition import decompose
-from calib_harness.analysis.harm import share_harmed
+from calib_harness.analysis.harm import clear_changes, harm_of_changes, share_harmed
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
-from calib_harness.analysis.matching import Models, match_runs, shared_settings
+from calib_harness.analysis.matching import Match, Models, match_pair
 from calib_harness.analysis.metrics_frame import SummaryOptions, whole_numbers
-from calib_harness.analysis.paired import (
-    calibrated_nulls,
-    check_options,
+from calib_harness.analysis.multiplicity import (
+    corrected,
     enough_resamples,
-    paired_rows,
-    report_questions,
+    family_sizes,
+    undecided,
 )
+from calib_harness.analysis.paired import check_options, paired_rows, report_questions
 from calib_harness.analysis.pairs_file import PairsLike, read_pairs
 from calib_harness.analysis.results import (
     CHANGE_COLUMNS,
     DECOMPOSITION_COLUMNS,
     DEFAULT_METRICS,
     Comparison,
-    clear_changes,
     settings_in,
 )
 from calib_harness.analysis.task_agreement import rank_agreement
+from calib_harness.core.loss import LOSSES
 from calib_harness.core.ranks import min_ranks
 from calib_harness.core.resampling import Draws
-from calib_harness.core.significance import holm
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 
 logger = logging.getLogger(__name__)
 
 Detail: TypeAlias = Literal["all", "tests", "changes"]
-_Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
 _BothDraws: TypeAlias = tuple[dict[str, Draws], dict[str, Draws]]
 
 
@@ -51,6 +51,7 @@ def compare(
     *,
     base: str | None = None,
     aligned: str | None = None,
+    by: str | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
     n_bins: int = 15,
     binning: str = "uniform",
@@ -71,18 +72,21 @@ def compare(
         several.
     base, aligned : str, optional
         A single pair, instead of `pairs`.
+    by : str, optional
+        Compare each model with itself under another setting instead, see
+        :func:`calib_harness.analysis.by_setting.match_by`.
     metrics : sequence of str
-        Names from ``METRICS``.
+        Names from ``METRICS`` and ``LOSSES``; ``calibration_loss`` is the primary test.
     n_bins, binning
         Options of the binned metrics.
     n_resamples : int, optional
-        Of the paired bootstrap over questions. By default 200 per p-value of the table, within
-        1,000 and 10,000: fewer could not give a small p-value after Holm's correction.
+        Of the paired bootstrap over questions. By default 200 per test of a metric, within
+        1,000 and 10,000, and more for changes that these cannot decide: fewer could not give
+        a small p-value after Holm's correction.
     seed : int
     detail : {"all", "tests", "changes"}
-        How much to compute: "tests" leaves out ``base_null`` and ``aligned_null`` (NaN then) and
-        the decomposition (empty then), which take several times as long as the rest; "changes"
-        also leaves out the bootstrap (``stderr``, ``low``, ``high`` and p-values are NaN then).
+        How much to compute: "tests" leaves out the decomposition (empty then); "changes" also
+        leaves out the bootstrap (``stderr``, ``low``, ``high`` and p-values are NaN then).
     draws : mapping of Predictions to dict of str to Draws, optional
         Resamples made before, as ``summarise`` leaves them, with the same options and number;
         used where base and aligned model answered exactly the same questions.
@@ -110,48 +114,80 @@ def compare(
     >>> result.changes[["metric", "change", "p_holm"]].round(3)  # doctest: +NORMALIZE_WHITESPACE
       metric  change  p_holm
     0    acc    0.00   1.000
-    1    ece    0.12   0.004
+    1    ece    0.12   0.002
     """
     options = check_options(metrics, n_bins, binning, n_resamples, seed)
     if detail not in get_args(Detail):
         raise UserError(f"detail must be one of {', '.join(get_args(Detail))}; got {detail!r}.")
-    table = read_pairs(_one_source(pairs, base, aligned))
-    models = Models(predictions)
-    matched = [m for pair in table.to_numpy() for m in _matched(models, *pair)]
-    n_tests = len(matched) * len(options.metrics)
+    matched, why_none = _matches(predictions, pairs, base, aligned, by)
     if detail == "changes":
         options = replace(options, n_resamples=0)
     elif matched:
-        options = replace(options, n_resamples=enough_resamples(n_tests, n_resamples))
+        options = replace(options, n_resamples=enough_resamples(len(matched), n_resamples))
     changes: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
-    for names, runs in matched:
+    for number, (names, runs) in enumerate(matched):
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):
-            given = _known_draws(runs, shared, draws)
-            rows = _change_rows(names, shared, options, given)
-            if detail != "all":
-                changes += rows
-                continue
-            nulls = calibrated_nulls(shared, options)
-            changes += [row | nulls.get(row["metric"], {}) for row in rows]
-            parts.append(names | decompose(shared, options))
+            rows = _change_rows(names, shared, options, _known_draws(runs, shared, draws))
+            changes += [row | {"_match": number} for row in rows]
+            if detail == "all":
+                parts.append(names | decompose(shared, options))
     if not changes:
-        raise UserError(
-            f"none of {len(table)} pair(s) has comparable runs: {_why_none(models, table)}; "
-            "check --pairs (or --base and --aligned) against the models in LOGS."
-        )
-    frame = _finish(pd.DataFrame(changes))
+        raise UserError(why_none or _NO_QUESTIONS)
+    frame = pd.DataFrame(changes)
+    if n_resamples is None and options.n_resamples:
+        _decided(frame, matched, options)
+    frame = _finish(frame)
+    strata = ["base", "aligned"] if by else []
     decomposition = pd.DataFrame(parts, columns=DECOMPOSITION_COLUMNS)
     decomposition["n_shot"] = whole_numbers(decomposition["n_shot"])
     return Comparison(
         changes=frame,
-        over_families=share_harmed(frame),
+        over_families=share_harmed(frame, strata=strata),
+        across_pairs=mean_over_pairs(frame, strata=strata),
         over_tasks=rank_agreement(frame, seed=seed),
         decomposition=decomposition,
         options=options,
     )
+
+
+_NO_QUESTIONS = "pairs: no two of the runs to compare share a question that both can use."
+
+
+def _matches(
+    predictions: Iterable[Predictions],
+    pairs: PairsLike | None,
+    base: str | None,
+    aligned: str | None,
+    by: str | None,
+) -> tuple[list[Match], str]:
+    """Return what is compared, and why nothing is if none of it has comparable runs."""
+    if by is not None:
+        if pairs is not None or base is not None or aligned is not None:
+            raise UserError("by takes the place of pairs, base and aligned: give one of them.")
+        return match_by(predictions, by), ""
+    table = read_pairs(_one_source(pairs, base, aligned))
+    models = Models(predictions)
+    matched = [match for pair in table.to_numpy() for match in match_pair(models, *pair)]
+    why_none = (
+        f"none of {len(table)} pair(s) has comparable runs: {_why_none(models, table)}; "
+        "check pairs (or base and aligned) against the models in the logs."
+    )
+    return matched, why_none
+
+
+def _decided(changes: pd.DataFrame, matched: Sequence[Match], options: SummaryOptions) -> None:
+    """Resample those changes anew, in place, that more resamples may make significant."""
+    rows, n_resamples = undecided(changes, options.n_resamples)
+    rows &= ~changes["metric"].isin(LOSSES)
+    for at, group in changes[rows].groupby("_match", sort=False):
+        more = replace(options, metrics=tuple(group["metric"]), n_resamples=n_resamples)
+        found = paired_rows(shared_questions(matched[int(str(at))][1]), 0, 1, more)
+        for index, row in zip(group.index, found, strict=True):
+            for name, value in row.items():
+                changes.loc[index, name] = value
 
 
 def _one_source(pairs: PairsLike | None, base: str | None, aligned: str | None) -> PairsLike:
@@ -159,29 +195,7 @@ def _one_source(pairs: PairsLike | None, base: str | None, aligned: str | None) 
         return pairs
     if pairs is None and base is not None and aligned is not None:
         return [(base, base, aligned)]
-    raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
-
-
-def _matched(models: Models, family: str, base: str, aligned: str) -> list[_Match]:
-    """Return the comparable runs of a pair, with what names their rows."""
-    labels = []
-    for name in (base, aligned):
-        label = models.find(name)
-        if label is None:
-            why = models.unknown(name)
-            logger.warning("pair %s / %s was left out: %s", base, aligned, why)
-            return []
-        labels.append(label)
-    if labels[0] == labels[1]:
-        logger.warning("pair %s / %s was left out: both are the model %s", base, aligned, labels[0])
-        return []
-    names: dict[str, Any] = {"family": family, "base": labels[0], "aligned": labels[1]}
-    matched = []
-    for runs in match_runs([models.of(label) for label in labels]):
-        matched.append((names | shared_settings(runs), runs))
-    if not matched:
-        logger.warning("%s and %s have no task and method in common", *labels)
-    return matched
+    raise UserError("pairs: give either them, or both base and aligned.")
 
 
 def _known_draws(
@@ -214,9 +228,11 @@ def _change_rows(
 
 
 def _finish(changes: pd.DataFrame) -> pd.DataFrame:
-    """Add what depends on the whole table: Holm's correction and the ranks."""
-    changes["p_holm"] = holm(changes["p_value"].to_numpy())
-    changes["rank"] = ratio_ranks(changes)
+    """Add what depends on the whole table: Holm's correction, ranks, and what is clear."""
+    changes["p_holm"] = corrected(changes)
+    changes["n_tests"] = family_sizes(changes)
+    changes["rank"] = _ranks(changes, "excess_change")
+    changes["harm"] = harm_of_changes(changes)
     changes["clear"] = clear_changes(changes)
     changes["n_shot"] = whole_numbers(changes["n_shot"])
     several = changes.duplicated([*CHANGE_COLUMNS[:7], "chat_template"], keep=False)
@@ -231,16 +247,23 @@ def _finish(changes: pd.DataFrame) -> pd.DataFrame:
 
 
 def ratio_ranks(changes: pd.DataFrame) -> pd.Series:
-    """Rank the change ratios within task × method × metric (× shots × chat template, if given).
+    """Rank the change ratios as the paper does, for its published changes.
+
+    A raw ratio compares plug-in errors whose biases differ; `compare` ranks by the excess.
 
     Returns
     -------
     Series
-        1 for the largest ratio; ties share the smaller rank; NaN where there is no ratio.
+        Within task × method × metric (× shots × chat template, if given) 1 for the largest ratio;
+        ties share the smaller rank; NaN where there is no ratio.
     """
+    return _ranks(changes, "change_ratio")
+
+
+def _ranks(changes: pd.DataFrame, column: str) -> pd.Series:
     keys = [*("task", "method", "metric"), *settings_in(changes)]
-    groups = changes.groupby(keys, dropna=False)["change_ratio"]
-    return groups.transform(lambda ratios: min_ranks(-ratios.to_numpy(dtype=float)))
+    groups = changes.groupby(keys, dropna=False)[column]
+    return groups.transform(lambda values: min_ranks(-values.to_numpy(dtype=float)))
 
 
 def _why_none(models: Models, table: pd.DataFrame) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 from calib_harness.text import nearest
 
 logger = logging.getLogger(__name__)
+
+
+#: What names the rows of runs that are compared, and the runs, the base first.
+Match: TypeAlias = tuple[dict[str, Any], tuple[Predictions, ...]]
 
 
 class Models:
@@ -65,6 +69,29 @@ def _plain(label: str) -> str:
 def _some(names: list[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def match_pair(models: Models, family: str, base: str, aligned: str) -> list[Match]:
+    """Return the comparable runs of a pair; a warning says why there are none."""
+    labels = []
+    for name in (base, aligned):
+        label = models.find(name)
+        if label is None:
+            why = models.unknown(name)
+            logger.warning("pair %s / %s was left out: %s", base, aligned, why)
+            return []
+        labels.append(label)
+    if labels[0] == labels[1]:
+        logger.warning("pair %s / %s was left out: both are the model %s", base, aligned, labels[0])
+        return []
+    names: dict[str, Any] = {"family": family, "base": labels[0], "aligned": labels[1]}
+    matched: list[Match] = [
+        (names | shared_settings(runs), runs)
+        for runs in match_runs([models.of(label) for label in labels])
+    ]
+    if not matched:
+        logger.warning("%s and %s have no task and method in common", *labels)
+    return matched
 
 
 def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Predictions, ...]]:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from calib_harness.analysis.transfer import Temperatures, fit_temperatures, recalibrated
 from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
 from calib_harness.core.metrics import METRICS, point_values
 from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import Options
@@ -45,7 +46,7 @@ class SummaryOptions(Options):
     Attributes
     ----------
     metrics : tuple of str
-        Names from ``METRICS``, or ``choice_mass`` (``choice`` only).
+        Names from ``METRICS`` or ``LOSSES``, or ``choice_mass`` (``choice`` only).
     n_bins, binning, n_resamples, seed, level
         See :class:`calib_harness.core.options.Options`.
     recalibrate : bool
@@ -61,7 +62,7 @@ class SummaryOptions(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = [*METRICS, "choice_mass"]
+        known = [*METRICS, "choice_mass", *LOSSES]
         unknown = [name for name in self.metrics if name not in known]
         if unknown or not self.metrics:
             got = ", ".join(unknown) or "none"
@@ -235,11 +236,13 @@ def _estimates(
         if name == "choice_mass":  # of letters only
             if p.header.method == "choice":
                 result[name] = _choice_mass(p, options)
+        elif name in LOSSES:
+            result[name] = _mean_loss(name, probs, gold, options)
         elif name == "acc" and len(gold) < len(p):
             result[name] = _accuracy(p, options, draws)
         else:
             result[name] = (np.nan,) * 4
-    named = [name for name, row in result.items() if name != "choice_mass" and np.isnan(row[0])]
+    named = [name for name, row in result.items() if name in METRICS and np.isnan(row[0])]
     if len(gold) and named:
         result.update(_evaluate(named, probs, gold, options, draws))
     return result
@@ -292,6 +295,16 @@ def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
     stderr = float(np.exp(scores).sum(axis=1, where=~np.isnan(scores)).std(ddof=1))
     stderr /= np.sqrt(len(scores))
     return value, stderr, value - 1.96 * stderr, value + 1.96 * stderr
+
+
+def _mean_loss(name: str, probs: Floats, gold: Ints, options: SummaryOptions) -> _Row:
+    """Mean calibration loss over questions, with its t-interval."""
+    if len(gold) < FEWEST_QUESTIONS:
+        return (np.nan,) * 4
+    found = mean_test(calibration_losses(probs, gold, score=LOSSES[name]))
+    if not options.n_resamples:
+        return found.mean, np.nan, np.nan, np.nan
+    return found.mean, found.stderr, found.low, found.high
 
 
 def _insert_null(

@@ -10,16 +10,18 @@ import numpy as np
 
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.core.inference import paired_bootstrap
+from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
 from calib_harness.core.metrics import METRICS, point_values
 from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.resampling import Draws, PairedChange, changes_between
 from calib_harness.errors import ArgumentError
+from calib_harness.predictions.table import Floats
 
 logger = logging.getLogger(__name__)
 
 _FEWEST_RESAMPLES = 2
-LEAST_RESAMPLES, MOST_RESAMPLES = 1000, 10_000  # without being told
 
 
 def check_options(
@@ -37,29 +39,6 @@ def check_options(
     )
 
 
-def enough_resamples(n_tests: int, n_resamples: int | None) -> int:
-    """Choose the number of resamples for a table of `n_tests` p-values.
-
-    The smallest p-value of R resamples is 2 / (R + 1), and Holm multiplies it by up to
-    `n_tests`: 1,000 resamples cannot find anything in a table of 45. Unless the number is
-    given, there are 200 resamples per test, within 1,000 and 10,000; a table for which that
-    is too few is named in a warning.
-    """
-    if n_resamples is None:
-        n_resamples = min(max(LEAST_RESAMPLES, 200 * n_tests), MOST_RESAMPLES)
-    least = 2 * n_tests / (n_resamples + 1)
-    if least > 0.05:
-        logger.warning(
-            "%d resamples are too few for %d tests: no p_holm can be below %.2g; "
-            "raise --resamples to %d, or compare fewer metrics, tasks or methods",
-            n_resamples,
-            n_tests,
-            min(least, 1.0),
-            200 * n_tests,
-        )
-    return n_resamples
-
-
 def paired_rows(
     shared: SharedQuestions,
     base: int,
@@ -70,82 +49,131 @@ def paired_rows(
     """Change of each metric between two of the runs; one row per metric.
 
     Rows hold ``metric, base_value, aligned_value, change, stderr, low, high, p_value,
-    change_ratio``.
-    Resamples of both runs on exactly these questions may be given; otherwise they are drawn.
-    Without resamples (``n_resamples`` of 0) all but the values and their change is NaN.
+    change_ratio``, and of calibration errors ``base_null, aligned_null, excess_change, bias_low,
+    bias_high``. Resamples of both runs on exactly these questions may be given; otherwise they
+    are drawn. Without resamples (``n_resamples`` of 0) there are only values, nulls and changes.
     """
+    names = [name for name in options.metrics if name not in LOSSES]
+    biases: dict[str, dict[str, float]] = {}
     if not options.n_resamples:
-        found = _changes_alone(shared, base, aligned, options)
-    elif draws is not None:
-        same = np.array_equal(shared.probs[base], shared.probs[aligned], equal_nan=True)
-        found = changes_between(
-            *({name: each[name] for name in options.metrics} for each in draws), same=same
-        )
+        found = _changes_alone(shared, base, aligned, names, options)
     else:
-        found = paired_bootstrap(
-            options.metrics,
-            shared.probs[base],
-            shared.probs[aligned],
-            shared.gold,
-            n_resamples=options.n_resamples,
-            rng=options.seed,
-            n_bins=options.n_bins,
-            binning=options.binning,
-        )
-    return [
-        {
-            "metric": name,
-            "base_value": e.base,
-            "aligned_value": e.aligned,
-            "change": e.change,
-            "stderr": e.stderr,
-            "low": e.low,
-            "high": e.high,
-            "p_value": e.p_value,
-            "change_ratio": e.change / e.base if e.base else np.nan,
-        }
-        for name, e in found.items()
-    ]
+        if draws is None:
+            draws = _both_draws(shared, base, aligned, names, options)
+        same = np.array_equal(shared.probs[base], shared.probs[aligned], equal_nan=True)
+        of_names = [{name: each[name] for name in names} for each in draws]
+        found = changes_between(*of_names, same=same)
+        biases = {name: _bias(draws[0][name], draws[1][name], same) for name in names}
+    for name in LOSSES.keys() & set(options.metrics):
+        found[name] = _loss_change(shared, base, aligned, name, bool(options.n_resamples))
+    rows = []
+    for name in options.metrics:
+        row = _row(name, found[name])
+        if has_null(name):
+            nulls = [null_mean(shared.probs[side], name, options) for side in (base, aligned)]
+            row |= {"base_null": nulls[0], "aligned_null": nulls[1]} | biases.get(name, {})
+            row["excess_change"] -= nulls[1] - nulls[0]
+        rows.append(row)
+    return rows
 
 
-def _changes_alone(
-    shared: SharedQuestions, base: int, aligned: int, options: SummaryOptions
-) -> dict[str, PairedChange]:
-    values = [
-        point_values(
-            options.metrics,
-            shared.probs[side],
-            shared.gold,
-            n_bins=options.n_bins,
-            binning=options.binning,
-        )
-        for side in (base, aligned)
-    ]
+def _row(name: str, e: PairedChange) -> dict[str, Any]:
     return {
-        name: PairedChange(
-            values[0][name], values[1][name], values[1][name] - values[0][name], *(np.nan,) * 4
-        )
-        for name in options.metrics
+        "metric": name,
+        "base_value": e.base,
+        "aligned_value": e.aligned,
+        "change": e.change,
+        "stderr": e.stderr,
+        "low": e.low,
+        "high": e.high,
+        "p_value": e.p_value,
+        # Of a loss, whose best value is near 0 and may lie below, a ratio says nothing.
+        "change_ratio": e.change / e.base if e.base and name not in LOSSES else np.nan,
+        "excess_change": e.change,
     }
 
 
-def calibrated_nulls(
-    shared: SharedQuestions, options: SummaryOptions
-) -> dict[str, dict[str, float]]:
-    """Per calibration error, what calibrated models with these probabilities would show."""
-    given: dict[str, Any] = {"n_bins": options.n_bins, "binning": options.binning}
-    nulls = {}
-    for name in options.metrics:
-        if METRICS[name].simulation is None:
-            continue
-        base, aligned = (
-            calibrated_null(
-                probs, metric=name, n_resamples=LEAST_RESAMPLES, rng=options.seed, **given
-            ).mean
-            for probs in shared.probs
+def _both_draws(
+    shared: SharedQuestions, base: int, aligned: int, names: list[str], options: SummaryOptions
+) -> tuple[dict[str, Draws], dict[str, Draws]]:
+    """Resample both runs together: the same seed draws the same questions for both."""
+    first, second = (
+        bootstrap_draws(names, shared.probs[side], shared.gold, **options.draws, **options.bins)
+        if names
+        else {}
+        for side in (base, aligned)
+    )
+    return first, second
+
+
+def _bias(base: Draws, aligned: Draws, same: bool) -> dict[str, float]:
+    """Return how much too large the change is on average, at least and at most.
+
+    A resampled value differs on average from what it was resampled from as the measured
+    value does from the true one (Efron and Tibshirani 1993, section 10.2), in each of the worlds
+    that the data do not tell apart (see `Draws`).
+    """
+    with np.errstate(invalid="ignore"):
+        first, second = (each.deviations.mean(axis=0) for each in (base, aligned))
+    gaps = second - first if same else second[None, :] - first[:, None]
+    return {"bias_low": float(gaps.min()), "bias_high": float(gaps.max())}
+
+
+def _loss_change(
+    shared: SharedQuestions, base: int, aligned: int, name: str, tested: bool
+) -> PairedChange:
+    """Test the change of the calibration losses question by question."""
+    if len(shared) < FEWEST_QUESTIONS:
+        return PairedChange(*(np.nan,) * 7)
+    first, second = (
+        calibration_losses(shared.probs[side], shared.gold, score=LOSSES[name])
+        for side in (base, aligned)
+    )
+    impossible = int((np.isnan(first) | np.isnan(second)).sum())
+    if impossible:
+        logger.warning(
+            "%s is not defined: %d of %d questions have a right choice of probability 0, whose "
+            "loss is infinite; compare calibration_loss_brier instead",
+            name,
+            impossible,
+            len(shared),
         )
-        nulls[name] = {"base_null": base, "aligned_null": aligned}
-    return nulls
+    test = mean_test(second - first)
+    means = float(first.mean()), float(second.mean())
+    tests = (test.stderr, test.low, test.high, test.p_value) if tested else (np.nan,) * 4
+    return PairedChange(*means, test.mean, *tests)
+
+
+def _changes_alone(
+    shared: SharedQuestions, base: int, aligned: int, names: list[str], options: SummaryOptions
+) -> dict[str, PairedChange]:
+    first, second = (
+        point_values(names, shared.probs[side], shared.gold, **options.bins)
+        for side in (base, aligned)
+    )
+    return {
+        name: PairedChange(first[name], second[name], second[name] - first[name], *(np.nan,) * 4)
+        for name in names
+    }
+
+
+def has_null(metric: str) -> bool:
+    """Whether a metric is a calibration error, which is read against what calibrated models show.
+
+    sce_ova is computed like one, and is none.
+    """
+    return metric in METRICS and METRICS[metric].simulation is not None and metric != "sce_ova"
+
+
+def null_mean(probs: Floats, metric: str, options: SummaryOptions) -> float:
+    """Return what a calibrated model with these probabilities would show on average."""
+    return calibrated_null(
+        probs,
+        metric=metric,
+        n_resamples=DEFAULT_N_RESAMPLES,
+        rng=options.seed,
+        **METRICS[metric].own(options.bins),
+    ).mean
 
 
 def report_questions(

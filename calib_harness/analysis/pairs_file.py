@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import pandas as pd
 
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError
 
 PairsLike: TypeAlias = str | Path | pd.DataFrame | Iterable[Sequence[str]]
 _PAIR_COLUMNS = ["family", "base", "aligned"]
@@ -34,22 +34,22 @@ def read_pairs(pairs: PairsLike) -> pd.DataFrame:
         If the file cannot be read, a column is missing, a row lacks a model, a pair belongs to
         two families, or there is no pair.
     """
-    frame = _as_frame(pairs, "--pairs", _PAIR_COLUMNS)
+    frame = _as_frame(pairs, "pairs", _PAIR_COLUMNS)
     if not {"base", "aligned"} <= set(frame.columns):
-        raise UserError(
-            f"--pairs needs the columns family, base and aligned; got {_names_of(frame)}."
+        raise ArgumentError(
+            f"pairs needs the columns family, base and aligned; got {_names_of(frame)}."
         )
-    _check_filled(frame, "--pairs", ["base", "aligned"])
+    _check_filled(frame, "pairs", ["base", "aligned"])
     family = frame["family"] if "family" in frame.columns else frame["base"]
     frame = frame.assign(family=family.where(family != "", frame["base"]))
     frame = frame[_PAIR_COLUMNS].drop_duplicates().reset_index(drop=True)
     if frame.empty:
-        raise UserError("--pairs holds no pair: give one line per pair (family,base,aligned).")
+        raise ArgumentError("pairs holds no pair: give one line per pair (family,base,aligned).")
     again = frame[frame.duplicated(["base", "aligned"], keep=False)]
     if len(again):
         base, aligned = again.iloc[0][["base", "aligned"]]
-        raise UserError(
-            f"--pairs lists {base} / {aligned} under the families "
+        raise ArgumentError(
+            f"pairs lists {base} / {aligned} under the families "
             f"{' and '.join(again['family'][again['base'] == base])}: give each pair one family."
         )
     return frame
@@ -71,13 +71,13 @@ def read_chain(chain: str | Path | pd.DataFrame) -> pd.DataFrame:
         If the file cannot be read, a column is missing, a row lacks a model, a step is no
         number, or no family has two stages.
     """
-    frame = _as_frame(chain, "--chain", ["family", "model", "stage"]).drop_duplicates()
+    frame = _as_frame(chain, "chain", ["family", "model", "stage"]).drop_duplicates()
     if "model" not in frame.columns or not {"stage", "step"} & set(frame.columns):
-        raise UserError(
-            "--chain needs the columns model, and stage or step (family and revision are "
+        raise ArgumentError(
+            "chain needs the columns model, and stage or step (family and revision are "
             f"optional); got {_names_of(frame)}."
         )
-    _check_filled(frame, "--chain", ["model"])
+    _check_filled(frame, "chain", ["model"])
     if "family" not in frame.columns:
         frame["family"] = frame["model"] if "step" in frame.columns else "all"
     if "revision" in frame.columns:
@@ -87,7 +87,7 @@ def read_chain(chain: str | Path | pd.DataFrame) -> pd.DataFrame:
         position = pd.to_numeric(frame["step"], errors="coerce")
         if position.isna().any():
             bad = frame["step"][position.isna()].iloc[0]
-            raise UserError(f"--chain: every step must be a number; got {bad!r}.")
+            raise ArgumentError(f"chain: every step must be a number; got {bad!r}.")
         frame["position"] = position
         if "stage" not in frame.columns:
             frame["stage"] = frame["step"]
@@ -95,7 +95,7 @@ def read_chain(chain: str | Path | pd.DataFrame) -> pd.DataFrame:
         frame["position"] = frame.groupby("family", sort=False).cumcount()
     frame = frame.sort_values("position", kind="stable")
     if frame.groupby("family")["model"].nunique().max() < 2:
-        raise UserError("--chain holds no family with at least two models.")
+        raise ArgumentError("chain holds no family with at least two models.")
     columns = ["family", "model", "stage", "position"]
     return frame[columns].reset_index(drop=True)
 
@@ -116,14 +116,16 @@ def _read_csv(path: str | Path, argument: str) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=str, keep_default_na=False, skipinitialspace=True)
     except FileNotFoundError:
-        raise UserError(f"{argument} {path} does not exist.") from None
+        raise ArgumentError(f"{argument} {path} does not exist.") from None
     except pd.errors.EmptyDataError:
-        raise UserError(f"{argument} {path} cannot be read as CSV (it is empty).") from None
+        raise ArgumentError(f"{argument} {path} cannot be read as CSV (it is empty).") from None
     except UnicodeDecodeError as error:
-        raise UserError(f"{argument} {path} is not UTF-8 text: save it as CSV in UTF-8.") from error
+        raise ArgumentError(
+            f"{argument} {path} is not UTF-8 text: save it as CSV in UTF-8."
+        ) from error
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise UserError(f"{argument} {path} cannot be read as CSV ({why}).") from error
+        raise ArgumentError(f"{argument} {path} cannot be read as CSV ({why}).") from error
 
 
 def _names_of(frame: pd.DataFrame) -> str:
@@ -144,7 +146,7 @@ def _check_filled(frame: pd.DataFrame, argument: str, columns: list[str]) -> Non
     for column in columns:
         empty = frame.index[frame[column] == ""]
         if len(empty):
-            raise UserError(
+            raise ArgumentError(
                 f"{argument}: row {empty[0] + 1} below the heading has no {column}; name a model "
                 "in every row."
             )

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 import pandas as pd
 
 from calib_harness.analysis.metrics_frame import SummaryOptions
+from calib_harness.core.loss import LOSSES, PRIMARY
 from calib_harness.core.metrics import METRICS
 
 #: Metrics compared unless told otherwise.
-DEFAULT_METRICS = ("acc", "ece", "sce", "sce_ova")
+DEFAULT_METRICS = (PRIMARY, "acc", "ece", "sce", "sce_ova")
 
 CHANGE_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot", "metric"),
@@ -18,6 +19,7 @@ CHANGE_COLUMNS = [
     *("change_ratio", "rank"),
     *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
     *("base_null", "aligned_null", "chat_template", "clear"),
+    *("excess_change", "bias_low", "bias_high", "harm", "n_tests"),
 ]
 DECOMPOSITION_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot"),
@@ -42,21 +44,28 @@ class Comparison:
     changes : DataFrame
         One row per pair × task × method × metric: ``family, base, aligned, task, method,
         n_shot, metric``; ``base_value, aligned_value, change`` (aligned minus base);
-        ``stderr, low, high, p_value`` of the change from the paired bootstrap and ``p_holm``,
-        corrected over the table; ``change_ratio`` (change / base value) and its ``rank`` within
-        task × method × metric × prompt settings (1 is the largest ratio, ties share the smaller
-        rank); ``n``
-        questions used, ``n_base_only`` and ``n_aligned_only`` that one side lacks,
+        ``stderr, low, high, p_value`` of the change from the paired bootstrap (of the
+        calibration losses: Student's t) and ``p_holm``, corrected over the ``n_tests`` of its
+        metric (see `multiplicity`); ``change_ratio`` (change / base value), as the paper has it;
+        ``n`` questions used, ``n_base_only`` and ``n_aligned_only`` that one side lacks,
         ``n_unusable`` and ``n_changed`` (shared, but without finite scores or gold on some
         side, or with other choices or gold); ``base_null`` and ``aligned_null``, what a
         perfectly calibrated model with these probabilities would show on average (calibration
-        errors only, NaN elsewhere); ``chat_template``; ``clear``, whether the change can be told
-        from one for neither worse nor better (see `is_clear`). The prompt settings, ``n_shot``
-        and ``chat_template``, are None where they are unknown or the two sides differ.
+        errors only, NaN elsewhere); ``chat_template``; ``excess_change``, the change less that
+        of the nulls, and its ``rank`` within task × method × metric × prompt settings (1 is the
+        largest, ties share the smaller rank); ``bias_low`` and ``bias_high``, by how much the
+        measured change is too large on average (too small below 0), if the measured gaps between
+        confidence and accuracy are real or noise on either side; ``harm``, 1 for worse (by the
+        excess), -1 for better; ``clear``, whether that is evidence (see `clear_changes`). The
+        prompt settings, ``n_shot`` and ``chat_template``, are None where they are unknown or the
+        two sides differ.
     over_families : DataFrame
-        One row per task × method × prompt settings × metric: ``n_pairs, n_harmed, n_improved,
-        n_tied, share_harmed`` (of the pairs that changed), its exact 95 % interval ``low, high``
-        and the two-sided exact sign test's ``p_value``.
+        One row per task × method × prompt settings × metric: ``n_pairs, n_families, n_harmed,
+        n_improved, n_tied, share_harmed`` (of the pairs that changed, by their excess), its 95 %
+        interval ``low, high``, the two-sided exact sign test's ``p_value``, both with pairs of
+        one family as alike as they are (`core.families`), and ``p_holm`` over the metric's rows.
+    across_pairs : DataFrame
+        The mean over pairs and families, one row as above: see `across.mean_over_pairs`.
     over_tasks : DataFrame
         See :func:`calib_harness.analysis.rank_agreement`.
     decomposition : DataFrame
@@ -72,6 +81,7 @@ class Comparison:
 
     changes: pd.DataFrame
     over_families: pd.DataFrame
+    across_pairs: pd.DataFrame
     over_tasks: pd.DataFrame
     decomposition: pd.DataFrame
     options: SummaryOptions
@@ -93,8 +103,12 @@ class ChainComparison:
         paired bootstrap as in :class:`Comparison`, Holm over the table. The step from the first
         stage to the second is listed once, under ``previous``.
     trends : DataFrame
-        ``family, task, method, n_shot, chat_template, metric, n_stages, tau, p_value``: Kendall's
-        τ of the value against the position, where a chain has at least three stages.
+        ``family, task, method, n_shot, chat_template, metric, n_stages``; ``change, stderr, low,
+        high, p_value``: by how much the least squares line through the values rises from the
+        first position to the last, all stages resampled together over questions, and
+        ``p_holm``; ``tau``, Kendall's τ of the value against the position. NaN with fewer than
+        three stages. The test asks whether these stages' true values rise, of the questions
+        that were drawn; a wandering series rises or falls, too.
     options : SummaryOptions
         As of a Comparison.
     """
@@ -105,12 +119,9 @@ class ChainComparison:
     options: SummaryOptions
 
 
-def clear_changes(changes: pd.DataFrame) -> pd.Series:
-    """Return `is_clear` of the changes of a frame, whichever metric they are of."""
-    clear = pd.Series(False, index=changes.index)
-    for metric, rows in changes.groupby("metric", sort=False):
-        clear[rows.index] = is_clear(rows["base_value"], rows["low"], rows["high"], str(metric))
-    return clear
+def better_is(metric: str) -> str:
+    """Return which values of a metric are better: "lower", "higher" or "zero"."""
+    return "lower" if metric in LOSSES else METRICS[metric].direction
 
 
 def is_clear(base: pd.Series, low: pd.Series, high: pd.Series, metric: str) -> pd.Series:
@@ -121,7 +132,7 @@ def is_clear(base: pd.Series, low: pd.Series, high: pd.Series, metric: str) -> p
     that may be clear, but hardly one for the worse.
     """
     clear = (low > 0) | (high < 0)
-    if METRICS[metric].direction == "zero":
+    if better_is(metric) == "zero":
         clear &= (low > -2 * base) | (high < -2 * base)
     return clear
 
@@ -131,7 +142,7 @@ def is_harmed(base: pd.Series, aligned: pd.Series, metric: str) -> pd.Series:
 
     Metrics whose best value is zero (overconfidence) are worse the further they are from it.
     """
-    direction = METRICS[metric].direction
+    direction = better_is(metric)
     if direction == "zero":
         base, aligned = base.abs(), aligned.abs()
     sign = (aligned - base).map(lambda change: (change > 0) * 1.0 - (change < 0) * 1.0)

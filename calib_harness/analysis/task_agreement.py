@@ -18,7 +18,7 @@ def rank_agreement(
     changes: pd.DataFrame,
     *,
     unit: str | Sequence[str] = ("family", "base", "aligned"),
-    value: str = "change_ratio",
+    value: str = "excess_change",
     n_permutations: int = _N_PERMUTATIONS,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -31,7 +31,8 @@ def rank_agreement(
     unit : str or sequence of str
         Columns that name what is ranked: pairs of models by default.
     value : str
-        Column that ranks them.
+        Column that ranks them: by default the change of the excess over the calibrated null; the
+        paper's ``change_ratio`` compares plug-in errors whose biases differ.
     n_permutations : int
         Of the order within each task, for the p-value.
     seed : int
@@ -48,7 +49,7 @@ def rank_agreement(
     Examples
     --------
     >>> frame = pd.DataFrame({"method": "choice", "metric": "ece", "model": ["a", "b", "c"] * 2,
-    ...     "task": ["t"] * 3 + ["u"] * 3, "change_ratio": [.1, .2, .3, .2, .3, .5]})
+    ...     "task": ["t"] * 3 + ["u"] * 3, "excess_change": [.1, .2, .3, .2, .3, .5]})
     >>> agreement = rank_agreement(frame, unit="model")
     >>> agreement[["n_tasks", "n_pairs", "kendalls_w", "mean_tau"]].values.tolist()
     [[2.0, 3.0, 1.0, 1.0]]

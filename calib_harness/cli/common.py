@@ -53,7 +53,7 @@ _FLAGS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("metrics", "methods", "tasks", "n_bins", "binning", "seed", "level", "fit_on"),
-        *("pairs", "chain", "base", "aligned", "output"),
+        *("pairs", "chain", "base", "aligned", "by", "output"),
     )
 } | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
 _FIRST_WORD = re.compile(r"\w+")

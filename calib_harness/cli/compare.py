@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from calib_harness.analysis import ChainComparison, Comparison
 
-_TABLES = ("changes", "over_families", "over_tasks", "decomposition")
+_TABLES = ("changes", "over_families", "across_pairs", "over_tasks", "decomposition")
 # What a terminal shows first, where not all columns fit.
 _MATTERS = (
     *("aligned", "to_stage", "stage", "task", "method", "metric", "change", "p_holm", "value"),
@@ -51,6 +51,10 @@ def compare(
     chain: Annotated[
         Path | None, typer.Option(help="CSV: family, model, stage or step, revision.")
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(help="A setting of each model: n_shot, chat_template, dtype=float32, ..."),
+    ] = None,
     metrics: Metrics = None,
     methods: Methods = None,
     tasks: Tasks = None,
@@ -66,20 +70,22 @@ def compare(
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Aligned against base models (or stages of a chain) on the same questions.
+    """Aligned against base models (or stages, or settings) on the same questions.
 
-    Intervals (low, high) are the paired bootstrap's at 95 %, p_holm is corrected
-    over the whole table: compare only what matters.
+    Calibration errors are judged by their excess over what a calibrated model would
+    show; calibration_loss is the primary test. Holm's correction (p_holm) runs over
+    the tests of one metric: all pairs, tasks, methods and settings in the table.
 
     For example:
 
       calib-harness compare out/ --base org/model --aligned org/model-chat
       calib-harness compare out/ --pairs pairs.csv --metrics ece,sce
       calib-harness compare out/ --chain stages.csv --output changes.csv
+      calib-harness compare out/ --by n_shot
     """
     show_log()
+    from calib_harness.analysis import Comparison, compare_chain, verdict
     from calib_harness.analysis import compare as compare_pairs
-    from calib_harness.analysis import compare_chain
     from calib_harness.analysis.paired import check_options
     from calib_harness.analysis.pairs_file import read_chain, read_pairs
     from calib_harness.analysis.results import DEFAULT_METRICS
@@ -89,8 +95,11 @@ def compare(
     from calib_harness.predictions import load_predictions
 
     # All that may be wrong with the options is found before any log is read.
-    if sum([pairs is not None, chain is not None, base is not None or aligned is not None]) != 1:
-        raise UserError("give one of --pairs FILE, --chain FILE, or --base MODEL --aligned MODEL.")
+    ways = [pairs, chain, by, base if base is not None else aligned]
+    if sum(way is not None for way in ways) != 1:
+        raise UserError(
+            "give one of --pairs FILE, --chain FILE, --by SETTING, or --base MODEL --aligned MODEL."
+        )
     if (base is None) != (aligned is None):
         raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
     tables = _TABLES if chain is None else _CHAIN_TABLES
@@ -115,7 +124,7 @@ def compare(
     result = (
         compare_chain(runs, listed, **options)
         if chain is not None and listed is not None
-        else compare_pairs(runs, listed, base=base, aligned=aligned, **options)
+        else compare_pairs(runs, listed, base=base, aligned=aligned, by=by, **options)
     )
     frames = _chosen_frames(result, table, chosen)
     if chosen in (Format.csv, Format.json):
@@ -124,7 +133,9 @@ def compare(
         if is_fitted(chosen, output) and "changes" in frames:
             frames["changes"] = harm_first(frames["changes"])
         readable = {_title(name, frame): for_reading(frame) for name, frame in frames.items()}
-        show(readable, chosen, output, first=_MATTERS)
+        told = verdict(result) if isinstance(result, Comparison) and table is None else []
+        words = [each.text for each in told]
+        show(readable, chosen, output, first=_MATTERS, words=words)
 
 
 def _chosen_frames(
@@ -147,9 +158,10 @@ def _title(name: str, frame: pd.DataFrame) -> str:
     sides = "to − from" if "to_stage" in frame.columns else "aligned − base"
     return {
         "changes": f"Changes ({sides}), paired bootstrap over questions",
-        "over_families": "Share of pairs harmed, exact sign test",
+        "over_families": "Share of pairs harmed, exact sign test over families",
+        "across_pairs": "Mean change over pairs and families (random effects)",
         "over_tasks": "Agreement of the ranks across tasks",
         "decomposition": "Change of ECE split into over- and underconfidence",
         "values": "Values along the chain",
-        "trends": "Trend along the chain (Kendall's τ)",
+        "trends": "Trend: rise of a line from the first stage to the last",
     }[name]

@@ -74,7 +74,7 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
             shown[column] = [p_value(value) for value in values]
         elif column == "clear":
             shown[column] = ["yes" if value else "" for value in values]
-        elif column in ("rank", "n_shot", "position"):
+        elif column in ("rank", "n_shot", "position", "harm", "n_tests"):
             shown[column] = [cell_text(value) for value in values]
         elif values.dtype.kind == "f":
             shown[column] = [number(value) for value in values]
@@ -87,7 +87,10 @@ def harm_first(changes: pd.DataFrame) -> pd.DataFrame:
     """Order changes for a reader: clear harm first, the largest on top; improvements last."""
     harm = pd.Series(0.0, index=changes.index)
     for metric, group in changes.groupby("metric", sort=False):
-        sign = is_harmed(group["base_value"], group["aligned_value"], str(metric))
+        if "harm" in group:
+            sign = group["harm"]
+        else:
+            sign = is_harmed(group["base_value"], group["aligned_value"], str(metric))
         size = (group["aligned_value"].abs() - group["base_value"].abs()).abs()
         harm.loc[group.index] = (sign * size).fillna(0.0)
     certain = changes["clear"].to_numpy(dtype=float) if "clear" in changes else 0.0

@@ -27,6 +27,7 @@ def show(
     output: Path | None,
     *,
     first: Sequence[str] = (),
+    words: Sequence[str] = (),
 ) -> None:
     """Print frames of ready-made strings: fitted to a terminal, whole anywhere else.
 
@@ -39,12 +40,17 @@ def show(
     first : sequence of str
         Columns in the order of their importance; those that are not named follow in their own
         order. What does not fit any more is left out and named.
+    words : sequence of str
+        Paragraphs that stand above the tables.
     """
     if not is_fitted(form, output):
-        emit(render(dict(frames), form), output)
+        comments = [f"% {each}" if form is Format.latex else each for each in words]
+        emit("\n\n".join([*comments, render(dict(frames), form)]), output)
         return
     width = Console().width
-    emit("\n\n".join(fitted(title, frame, width, first) for title, frame in frames.items()), None)
+    told = [_wrapped(each, width) for each in words]
+    tables = [fitted(title, frame, width, first) for title, frame in frames.items()]
+    emit("\n\n".join([*told, *tables]), None)
 
 
 def is_fitted(form: Format, output: Path | None) -> bool:

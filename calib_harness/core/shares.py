@@ -23,7 +23,7 @@ def clopper_pearson(
     Parameters
     ----------
     hits, n : array_like, shape (m,)
-        How often it came true, and in how many trials.
+        How often it came true, and in how many trials; effective numbers need not be whole.
     level : float
         Coverage; the true one is at least that.
 
@@ -51,8 +51,9 @@ def clopper_pearson(
     if ((k < 0) | (k > size)).any():
         raise ValueError(f"hits must lie between 0 and n; got {k.tolist()} of {size.tolist()}.")
     with np.errstate(invalid="ignore"):
-        low = special.betaincinv(np.maximum(k, 1), size - np.maximum(k, 1) + 1, tail)
-        high = special.betaincinv(np.minimum(k, size - 1) + 1, np.maximum(size - k, 1), 1 - tail)
+        some, missed = np.where(k == 0, 1.0, k), np.where(k == size, 1.0, size - k)
+        low = special.betaincinv(some, size - some + 1, tail)
+        high = special.betaincinv(size - missed + 1, missed, 1 - tail)
     low, high = np.where(k == 0, 0.0, low), np.where(k == size, 1.0, high)
     none = size == 0
     return np.where(none, np.nan, low), np.where(none, np.nan, high)

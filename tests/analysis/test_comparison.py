@@ -32,7 +32,7 @@ from calib_harness.analysis import ratio_ranks, share_harmed
 from calib_harness.analysis.joining import shared_questions
 from calib_harness.analysis.matching import Models, match_runs
 from calib_harness.analysis.metrics_frame import SummaryOptions, summarise
-from calib_harness.analysis.paired import enough_resamples
+from calib_harness.analysis.multiplicity import enough_resamples, undecided
 from calib_harness.analysis.pairs_file import read_chain, read_pairs
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -191,8 +191,8 @@ def test_pairs_file(tmp_path: Path) -> None:
     path.write_text("base, aligned\nb, a\n")
     assert read_pairs(path).values.tolist() == [["b", "b", "a"]]
     for text, message in (
-        ("base,chat\nb,a\n", "--pairs needs the columns family, base and aligned; got base, chat"),
-        ("family,base,aligned\n", "--pairs holds no pair"),
+        ("base,chat\nb,a\n", "pairs needs the columns family, base and aligned; got base, chat"),
+        ("family,base,aligned\n", "pairs holds no pair"),
         ("", "cannot be read as CSV"),
     ):
         path.write_text(text)
@@ -307,15 +307,15 @@ def test_agreement_of_many_pairs_needs_no_table_of_all_triples() -> None:
         )
         for task in ("t", "u")
     )
-    row = rank_agreement(frame, n_permutations=10).iloc[0]
+    row = rank_agreement(frame, value="change_ratio", n_permutations=10).iloc[0]
     assert (row["n_pairs"], row["kendalls_w"]) == (400, 1.0)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("family,base,aligned\nf,b,a\nf,,a\n", "--pairs: row 2 below the heading has no base"),
-        ("base,aligned\nb, \n", "--pairs: row 1 below the heading has no aligned"),
+        ("family,base,aligned\nf,b,a\nf,,a\n", "pairs: row 2 below the heading has no base"),
+        ("base,aligned\nb, \n", "pairs: row 1 below the heading has no aligned"),
         ("family;base;aligned\nf;b;a\n", "got family;base;aligned: separate columns by commas"),
         ("family,base,aligned\nf,b,a\ng,b,a\n", "lists b / a under the families f and g"),
         ("", r"cannot be read as CSV \(it is empty\)"),
@@ -344,7 +344,7 @@ def test_cells_of_a_file_are_text_as_typed(tmp_path: Path) -> None:
 
 def test_one_source_of_pairs() -> None:
     for wrong in ({}, {"base": "b"}, {"pairs": [("f", "b", "a")], "base": "b", "aligned": "a"}):
-        with pytest.raises(UserError, match="give either --pairs FILE, or both --base"):
+        with pytest.raises(UserError, match="pairs: give either them, or both base and aligned"):
             compare([make_run("b")], **wrong)
 
 
@@ -410,17 +410,28 @@ def test_identical_models_show_no_change() -> None:
     assert result.over_families["share_harmed"].isna().all()
 
 
-def test_holm_over_the_table_agrees_with_its_definition() -> None:
+def test_holm_over_the_tests_of_one_metric_agrees_with_its_definition() -> None:
     runs = [make_run("b", task=t, seed=s) for s, t in enumerate("uvw")]
     runs += [make_run("a", task=t, seed=s, sharpness=1 + s / 2) for s, t in enumerate("uvw")]
     changes = quick(runs, base="b", aligned="a", metrics=["ece", "nll", "acc"]).changes
-    p = changes["p_value"].to_numpy()
-    ordered = sorted(range(len(p)), key=lambda i: p[i])
-    running, expected = 0.0, np.empty(len(p))
-    for rank, i in enumerate(ordered):
-        running = max(running, (len(p) - rank) * p[i])
-        expected[i] = min(1.0, running)
-    np.testing.assert_allclose(changes["p_holm"], expected)
+    for metric in ("ece", "nll", "acc"):
+        of_metric = changes[changes["metric"] == metric]
+        p = of_metric["p_value"].to_numpy()
+        ordered = sorted(range(len(p)), key=lambda i: p[i])
+        running, expected = 0.0, np.empty(len(p))
+        for rank, i in enumerate(ordered):
+            running = max(running, (len(p) - rank) * p[i])
+            expected[i] = min(1.0, running)
+        np.testing.assert_allclose(of_metric["p_holm"], expected)
+        assert of_metric["n_tests"].tolist() == [3, 3, 3]
+
+
+def test_other_metrics_in_the_table_do_not_change_a_corrected_p_value() -> None:
+    # Page and command line had different defaults, and with them different p-values.
+    runs = [make_run("b"), make_run("a", sharpness=1.4)]
+    alone = quick(runs, base="b", aligned="a", metrics=["ece"]).changes
+    among = quick(runs, base="b", aligned="a", metrics=["acc", "nll", "sce", "ece"]).changes
+    assert alone["p_holm"].item() == among.loc[among["metric"] == "ece", "p_holm"].item()
 
 
 def test_resamples_suffice_for_holm_or_are_complained_about(
@@ -430,8 +441,41 @@ def test_resamples_suffice_for_holm_or_are_complained_about(
     assert enough_resamples(45, None) == 9000
     assert not caplog.records
     assert enough_resamples(630, None) == 10_000
-    assert "10000 resamples are too few for 630 tests: no p_holm can be below 0.13" in caplog.text
+    assert not caplog.records
     assert enough_resamples(45, 500) == 500
+    assert "500 resamples are too few for 45 tests: no p_holm can be below 0.18" in caplog.text
+
+
+def test_resamples_grow_for_the_changes_that_they_can_still_decide() -> None:
+    p_values = [2 / 10_001] * 3 + [0.3] * 627
+    table = pd.DataFrame({"metric": "ece", "p_value": p_values})
+    rows, n_resamples = undecided(table, 10_000)
+    assert rows.tolist() == [True] * 3 + [False] * 627
+    assert 2 * 630 / (n_resamples + 1) < 0.05
+    assert not undecided(table[:200], 10_000)[0].any()  # 10,000 decide 200 tests
+
+
+def test_more_tests_than_any_resamples_can_decide_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    table = pd.DataFrame({"metric": "ece", "p_value": [2 / 10_001] * 6000})
+    assert undecided(table, 10_000)[1] == 200_000
+    assert "6000 tests of one metric are too many for 200000 resamples" in caplog.text
+
+
+def test_a_large_table_decides_what_its_first_resamples_cannot() -> None:
+    # 260 tasks: 10,000 resamples leave every corrected p-value above .05.
+    tasks = [f"t{i}" for i in range(260)]
+    runs = [make_run("b", n=40, task=task, seed=i) for i, task in enumerate(tasks)]
+    runs += [
+        make_run("a", n=40, task=task, seed=i, sharpness=30.0 if i == 0 else 1.0)
+        for i, task in enumerate(tasks)
+    ]
+    changes = compare(runs, base="b", aligned="a", metrics=["overconfidence"], detail="tests")
+    found = changes.changes.set_index("task")
+    assert found.loc["t0", "p_holm"] < 0.05
+    assert found.loc["t0", "clear"]
+    assert found["clear"].sum() == 1
 
 
 @pytest.mark.parametrize(
@@ -465,8 +509,8 @@ def test_sign_test_leaves_ties_out() -> None:
     assert (row["n_pairs"], row["n_harmed"], row["n_improved"], row["n_tied"]) == (12, 8, 1, 3)
     exact = stats.binomtest(8, 9)
     interval = exact.proportion_ci(method="exact")
-    assert row["p_value"] == exact.pvalue
-    assert (row["low"], row["high"]) == (interval.low, interval.high)
+    assert row["p_value"] == pytest.approx(exact.pvalue, rel=1e-12)
+    assert (row["low"], row["high"]) == pytest.approx((interval.low, interval.high), rel=1e-9)
     assert row["share_harmed"] == 8 / 9
 
 
@@ -520,7 +564,7 @@ def test_agreement_of_ranks_agrees_with_naive_formulas_under_ties() -> None:
             for j in range(7)
         ]
     )
-    row = rank_agreement(frame, unit="model").iloc[0]
+    row = rank_agreement(frame, value="change_ratio", unit="model").iloc[0]
     ranks = np.array([stats.rankdata(line) for line in table])
     ties = sum((c**3 - c).sum() for c in (np.unique(r, return_counts=True)[1] for r in ranks))
     s = ((ranks.sum(axis=0) - 6 * 4) ** 2).sum()
@@ -544,11 +588,11 @@ def test_agreement_p_value_is_uniform_under_chance_and_small_under_agreement() -
                 for j in range(6)
             ]
         )
-        agreement = rank_agreement(frame, unit="model", n_permutations=200)
+        agreement = rank_agreement(frame, value="change_ratio", unit="model", n_permutations=200)
         p_values.append(agreement.iloc[0]["p_value"])
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     agreed = frame.assign(change_ratio=frame["model"].astype(float))
-    assert rank_agreement(agreed, unit="model").iloc[0]["p_value"] < 0.001
+    assert rank_agreement(agreed, value="change_ratio", unit="model").iloc[0]["p_value"] < 0.001
 
 
 def test_units_missing_from_a_task_are_dropped_and_counted() -> None:
@@ -560,9 +604,9 @@ def test_units_missing_from_a_task_are_dropped_and_counted() -> None:
             if (t, j) != (1, 2)
         ]
     )
-    row = rank_agreement(frame, unit="model").iloc[0]
+    row = rank_agreement(frame, value="change_ratio", unit="model").iloc[0]
     assert (row["n_tasks"], row["n_pairs"], row["n_dropped"]) == (3, 3, 1)
-    single = rank_agreement(frame[frame["task"] == 0], unit="model").iloc[0]
+    single = rank_agreement(frame[frame["task"] == 0], value="change_ratio", unit="model").iloc[0]
     assert np.isnan(single["kendalls_w"])
 
 
@@ -648,13 +692,13 @@ def test_stage_without_logs_is_left_out(caplog: pytest.LogCaptureFixture) -> Non
 @pytest.mark.parametrize(
     ("chain", "message"),
     [
-        ({"model": ["a", "b"]}, "--chain needs the columns model, and stage or step"),
+        ({"model": ["a", "b"]}, "chain needs the columns model, and stage or step"),
         ({"model": ["a", "b"], "step": [1, "x"]}, "every step must be a number; got 'x'"),
         (
             {"model": ["a", None], "stage": ["s", "t"]},
-            "--chain: row 2 below the heading has no model",
+            "chain: row 2 below the heading has no model",
         ),
-        ({"model": ["a"], "stage": ["s"]}, "--chain holds no family with at least two"),
+        ({"model": ["a"], "stage": ["s"]}, "chain holds no family with at least two"),
     ],
 )
 def test_wrong_chains_are_named(chain: dict, message: str) -> None:
@@ -694,8 +738,13 @@ def test_fifteen_real_pairs(caplog: pytest.LogCaptureFixture) -> None:
     result = compare(runs, logs / "pairs.csv", metrics=["ece", "sce", "sce_ova"], n_resamples=1000)
     harmed = result.over_families.set_index("metric")
     assert harmed["n_pairs"].tolist() == [15, 15, 15]
-    assert harmed["n_harmed"].to_dict() == {"ece": 14, "sce": 13, "sce_ova": 11}
-    assert harmed.loc["ece", "p_value"] == pytest.approx(2 * (15 + 1) / 2**15)
+    # By the excess over the calibrated null; sce_ova, which is no calibration error, as it is.
+    assert harmed["n_harmed"].to_dict() == {"ece": 13, "sce": 14, "sce_ova": 11}
+    assert harmed["n_families"].tolist() == [8, 8, 8]
+    ece_changes = result.changes[result.changes["metric"] == "ece"]
+    nets = ece_changes.groupby("family")["harm"].sum().to_numpy()
+    flips = [abs(np.dot(s, nets)) for s in itertools.product((-1, 1), repeat=len(nets))]
+    assert harmed.loc["ece", "p_value"] == np.mean([flip >= nets.sum() for flip in flips])
     for row in result.changes[result.changes["metric"] == "ece"].itertuples():
         base, aligned = (
             next(run for run in runs if run.header.model == name)
@@ -704,7 +753,7 @@ def test_fifteen_real_pairs(caplog: pytest.LogCaptureFixture) -> None:
         assert row.n == 421
         assert row.base_value == ece(base.probs, base.gold)
         assert row.aligned_value == ece(aligned.probs, aligned.gold)
-    assert "1000 resamples are too few for 45 tests" in caplog.text
+    assert not any("too few" in record.message for record in caplog.records)  # 15 of each metric
 
 
 @pytest.mark.parametrize("binning", ["uniform", "equal_mass"])
@@ -727,9 +776,7 @@ def test_resamples_made_before_give_the_same_changes(binning: str) -> None:
         }
         anew = compare([base, aligned], **given)
         known = compare([base, aligned], **given, draws=draws, detail="tests")
-        columns = [name for name in anew.changes if not name.endswith("_null")]
-        pd.testing.assert_frame_equal(known.changes[columns], anew.changes[columns])
+        pd.testing.assert_frame_equal(known.changes, anew.changes)
         pd.testing.assert_frame_equal(known.over_families, anew.over_families)
-        assert known.changes[["base_null", "aligned_null"]].isna().all(axis=None)
         assert known.decomposition.empty
         assert not anew.decomposition.empty

@@ -166,7 +166,9 @@ def test_compare_pairs_to_csv_and_json(logs: Path, call: Callable, tmp_path: Pat
     _, out, _ = call(*common, "--format", "csv", "--table", "decomposition")
     assert out.startswith("family,base,aligned,task,method,n_shot,ece_change")
     _, out, _ = call(*common, "--format", "json")
-    assert set(json.loads(out)) == {"changes", "over_families", "over_tasks", "decomposition"}
+    assert set(json.loads(out)) == {
+        *("changes", "over_families", "across_pairs", "over_tasks", "decomposition")
+    }
     assert json.loads(out)["over_tasks"][0]["kendalls_w"] is None
 
 
@@ -190,7 +192,7 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (["metrics", "{}", "--jobs", "0"], "--jobs must be at least 1; got 0"),
         (["metrics", ""], "LOGS is empty"),
         (["metrics", "{}", "--output", "/dev/null/x.csv"], "cannot be written"),
-        (["compare", "{}"], "give one of --pairs FILE, --chain FILE, or --base"),
+        (["compare", "{}"], "give one of --pairs FILE, --chain FILE, --by SETTING, or --base"),
         (["compare", "{}", "--base", "m"], "give either --pairs FILE, or both --base"),
         (["compare", "{}", "--pairs", "none.csv"], "--pairs none.csv does not exist"),
         (["compare", "{}", "--base", "m", "--aligned", "x"], "no log of model 'x'"),
@@ -203,7 +205,7 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (["compare", "no logs", "--base", "m"], "give either --pairs FILE, or both --base"),
         (
             ["compare", "no logs", "--base", "m", "--aligned", "n", "--table", "values"],
-            "--table must be one of changes, over_families, over_tasks, decomposition",
+            "--table must be one of changes, over_families, across_pairs, over_tasks",
         ),
         (
             ["compare", "no logs", "--base", "m", "--aligned", "n", "--metrics", "x"],
