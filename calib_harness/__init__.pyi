@@ -181,6 +181,7 @@ from calib_harness.figures.risk_coverage import (
     risk_coverage as risk_coverage,
 )
 from calib_harness.harness import CalibrationTask as CalibrationTask
+from calib_harness.harness import PooledTask as PooledTask
 from calib_harness.paths import task_path as task_path
 from calib_harness.predictions import (
     Header as Header,

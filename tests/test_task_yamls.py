@@ -134,3 +134,14 @@ def test_ragged_choices_of_arc_are_scored_as_they_are(hub, manager):
 
 def test_no_test_reaches_a_hub():
     assert os.environ["HF_HUB_OFFLINE"] == "1"
+
+
+def test_stock_tasks_are_found_where_lm_evals_index_finds_them(manager):
+    from calib_harness.harness.stock import stock_paths
+
+    index = {
+        name: manager.task_index[name].yaml_path
+        for name in manager.all_subtasks
+        if "lm_eval" in manager.task_index[name].yaml_path.parts
+    }
+    assert stock_paths() == index

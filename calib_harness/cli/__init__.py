@@ -12,6 +12,7 @@ from calib_harness.cli import plot, report, run, sweep
 from calib_harness.cli.common import as_typed
 from calib_harness.cli.compare import compare
 from calib_harness.cli.demo import demo
+from calib_harness.cli.derive import derive
 from calib_harness.cli.metrics import metrics
 from calib_harness.errors import UserError
 from calib_harness.text import visible
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 run.register(app)
 app.command()(demo)
+app.command()(derive)
 app.add_typer(sweep.app)
 app.command()(metrics)
 app.command()(compare)

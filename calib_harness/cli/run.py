@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 
 RUN_HELP = """Evaluate a model: takes exactly the arguments of `lm_eval run`.
 
-The plugin is loaded, and its tasks are found without --include_path.
+The plugin is loaded, and its tasks are found without --include_path. For any of lm-eval's own
+multiple-choice tasks, NAME_calib measures its calibration (`calib-harness derive --help`).
 `calib-harness run` alone, or `lm_eval run --help`, lists all arguments.
 
 Example:
@@ -54,6 +57,7 @@ def run(context: typer.Context) -> None:
     from lm_eval.utils import setup_logging
 
     import calib_harness.harness  # noqa: F401 registers the plugin
+    from calib_harness.harness.derive import derive_missing
 
     setup_logging()
     _log_like_lm_eval()
@@ -66,6 +70,13 @@ def run(context: typer.Context) -> None:
             raise UserError(str(error)) from None
         raise
     arguments.include_path = [task_path(), *_include_paths(arguments)]
+    with TemporaryDirectory(prefix="calib_harness_") as folder:
+        if derive_missing(arguments.tasks or (), arguments.include_path, Path(folder)):
+            arguments.include_path.append(folder)
+        _execute(cli, arguments)
+
+
+def _execute(cli: Any, arguments: Namespace) -> None:
     try:
         cli.execute(arguments)
     except (OSError, TypeError, ValueError) as error:

@@ -3,13 +3,21 @@
 Importing it registers the metrics, filters and the request type with lm-eval.
 """
 
-from calib_harness.harness import aggregations, filters, templates, token_requests
+from calib_harness.harness import (
+    aggregations,
+    filters,
+    samples_option,
+    templates,
+    token_requests,
+)
+from calib_harness.harness.pooled import PooledTask
 from calib_harness.harness.task import CalibrationTask
 
-__all__ = ["CalibrationTask"]
+__all__ = ["CalibrationTask", "PooledTask"]
 
 filters.register()
 aggregations.register()
 aggregations.install_stderr()
 token_requests.install()
 templates.install()
+samples_option.install()

@@ -26,6 +26,7 @@ from lm_eval.api.registry import (
 from calib_harness.core.confidence import pack_scores
 from calib_harness.core.inference import bootstrap
 from calib_harness.core.metrics import METRICS
+from calib_harness.harness.stock_metrics import StockAggregation
 
 logger = logging.getLogger(__name__)
 
@@ -138,6 +139,9 @@ def register() -> None:
         )(hand_on)
 
 
+_WITH_STDERR = (Aggregation, UsableMean, StockAggregation)
+
+
 def install_stderr() -> None:
     """Let lm-eval ask an aggregation for its own standard error; safe to call again.
 
@@ -148,7 +152,7 @@ def install_stderr() -> None:
         return
 
     def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Callable[[Any], float] | None:
-        if isinstance(metric, Aggregation | UsableMean) and bootstrap_iters > 0:
+        if isinstance(metric, _WITH_STDERR) and bootstrap_iters > 0:
             return lambda items: metric.stderr(items, bootstrap_iters)
         return stock.stderr_for_metric(metric, bootstrap_iters)
 

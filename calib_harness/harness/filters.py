@@ -16,8 +16,24 @@ from calib_harness.core.confidence import METHODS, choice_score
 from calib_harness.errors import UserError
 from calib_harness.harness.responses import TokenLogprobs
 
-#: A score is None where the backend cannot give what the method needs.
-Pair = tuple[float | None, bool]
+
+class Pair(tuple[float | None, bool]):
+    """A choice's score and whether greedy decoding would write it, as lm-eval logs them.
+
+    The score is None where the backend cannot give what the method needs. Of several filters
+    lm-eval does not say whose pairs it hands to a task, so each pair knows its method.
+    """
+
+    method: str
+
+    def __new__(cls, score: float | None, is_greedy: bool, method: str) -> Pair:
+        """Make a pair; `method` is the filter's."""
+        pair = super().__new__(cls, (score, is_greedy))
+        pair.method = method
+        return pair
+
+    def __getnewargs__(self) -> tuple[Any, ...]:  # of several processes, one gathers the logs
+        return (*self, self.method)
 
 
 class MethodFilter(Filter):
@@ -35,8 +51,9 @@ class MethodFilter(Filter):
         if tokens is None and not METHODS[self.method].needs_token_logprobs:
             tokens = [response.logprob]
         if tokens is None:
-            return None, response.is_greedy
-        return choice_score(tokens, self.method, n_bytes=n_bytes), response.is_greedy
+            return Pair(None, response.is_greedy, self.method)
+        score = choice_score(tokens, self.method, n_bytes=n_bytes)
+        return Pair(score, response.is_greedy, self.method)
 
 
 class ContinuationSum(MethodFilter):

@@ -48,6 +48,16 @@ def warn_of_unusable(
             )
 
 
+def warn_of_left_out(task: str, metrics: Sequence[str]) -> None:
+    """Name the metrics of a YAML that a calibration task does not compute."""
+    if metrics:
+        logger.warning(
+            "%s: metric_list holds %s, which no score of a choice gives; left out.",
+            task,
+            ", ".join(metrics),
+        )
+
+
 def warn_of_empty_choices(
     task: str, questions: Mapping[int, Sequence[Instance]], delimiter: str
 ) -> None:

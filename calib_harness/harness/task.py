@@ -20,18 +20,39 @@ from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scor
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
-from calib_harness.harness.notices import warn_of_empty_choices, warn_of_mass, warn_of_unusable
-from calib_harness.harness.questions import LoggedItems, check_choices, gold_among
+from calib_harness.harness.filters import Pair
+from calib_harness.harness.notices import (
+    warn_of_empty_choices,
+    warn_of_left_out,
+    warn_of_mass,
+    warn_of_unusable,
+)
+from calib_harness.harness.questions import (
+    LoggedItems,
+    check_choices,
+    check_own_results,
+    gold_among,
+    only_gold,
+)
+from calib_harness.harness.stock import complete
+from calib_harness.harness.stock_metrics import (
+    STOCK_METRICS,
+    SUMS,
+    StockAggregation,
+    stock_item,
+)
 from calib_harness.harness.task_yaml import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
-    DEFAULT_METRICS,
     SCORE_METRICS,
     MetricSpec,
     check_filter_list,
+    check_multiple_choice,
     check_name,
+    not_kept,
     read_metric_list,
     read_options,
+    with_defaults,
 )
 from calib_harness.harness.token_requests import REQUEST_TYPE
 
@@ -41,8 +62,10 @@ class CalibrationTask(ConfigurableTask):
 
     Used from a YAML as ``class: !function calib_harness.CalibrationTask``. Where the YAML names
     no filters it gets `choice` if its choices are letters (`is_lettered`: A, B, … or (A), (B),
-    …), and `continuation-sum` and `continuation-min` otherwise; where it names no metrics it
-    gets `acc`, `ece`, `sce`, `brier_score` and `nll`, and `choice_mass` for lettered choices.
+    …), and `continuation-sum` and `continuation-min` otherwise; where it names no metric of
+    calibration it gets `acc`, `ece`, `sce`, `brier_score` and `nll`, and `choice_mass` for
+    lettered choices, beside those of lm-eval's own metrics that it names (`STOCK_METRICS`).
+    ``stock: NAME`` stands for everything that lm-eval's task of this name says.
 
     Its `metadata` may hold `n_bins`, `binning` and `fewshot_by`, the name of a column: shots
     are then taken from documents that agree with the question in it.
@@ -50,28 +73,27 @@ class CalibrationTask(ConfigurableTask):
     Raises
     ------
     UserError
-        If the YAML is not multiple choice, names an unknown metric, filter or option, or its
-        dataset lacks a split.
+        If the YAML is not multiple choice, names an unknown metric, filter or option, has a
+        `process_results` that does not agree with its gold, or its dataset lacks a split.
     """
 
     def __init__(self, config: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
-        settings = {key: value for key, value in (config or {}).items() if key != "class"}
+        settings = complete(config or {})
         name = settings.get("task", type(self).__name__)
-        _check_multiple_choice(name, settings)
+        check_multiple_choice(name, settings)
         self.calibration_options = read_options(name, settings.get("metadata"))
         metric_list = settings.pop("metric_list", None)
         filter_list = settings.pop("filter_list", None)
         check_filter_list(name, filter_list or [])
         specs = read_metric_list(name, metric_list or [], self.calibration_options)
+        self._own_results = settings.pop("process_results", None)
 
         self._construct(settings, **kwargs)
-        if self.multiple_target:
-            raise UserError(
-                f"{name}: the gold of a calibration task is one choice, but doc_to_target gives "
-                "a list; name one right choice, or leave such questions out with process_docs"
-            )
+        warn_of_left_out(name, not_kept(metric_list or []))
         self.is_choice_prompt = is_lettered(self.doc_to_choice(self.task_docs[0]))
-        self._set_metrics(specs or self._default_specs())
+        self._check_own_results(self.task_docs[0], 0)
+        specs = with_defaults(name, specs, self.calibration_options, lettered=self.is_choice_prompt)
+        self._set_metrics(specs)
         self._set_filters(filter_list or self._default_filter_list())
         self._shots_of = self._shots_by(self._metadata("fewshot_by"))
         self._has_unusable = False
@@ -112,8 +134,9 @@ class CalibrationTask(ConfigurableTask):
         return self._read("doc_to_choice", super().doc_to_choice, doc, doc_to_choice)
 
     def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
-        """Read a question's gold, as lm-eval does; a template may fail with a sentence."""
-        return self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
+        """Read a question's gold, as lm-eval does; a list of one gold is this gold."""
+        target = self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
+        return only_gold(str(self.config.task), target)
 
     def _read(self, key: str, read: Callable[..., Any], doc: Any, template: Any) -> Any:
         try:
@@ -134,6 +157,11 @@ class CalibrationTask(ConfigurableTask):
 
     def _check_choices(self, doc: Any, number: int) -> None:
         check_choices(f"{self.config.task}, question {number}", self.doc_to_choice(doc))
+
+    def _check_own_results(self, doc: Any, number: int) -> None:
+        if self._own_results is not None:
+            where, n = f"{self.config.task}, question {number}", len(self.doc_to_choice(doc))
+            check_own_results(where, self._own_results, doc, n, self._gold(doc))
 
     # -- before scoring ------------------------------------------------------------------
 
@@ -171,15 +199,11 @@ class CalibrationTask(ConfigurableTask):
         ------
         UserError
             If the question's choices cannot be scored (`check_choices`), or it has more than one
-            gold: all of this comes out before anything is scored.
+            gold (`only_gold`): all of this comes out before anything is scored.
         """
         number = kwargs["metadata"][1]
         self._check_choices(doc, number)
-        if isinstance(self._target(doc), list):
-            raise UserError(
-                f"{self.config.task}, question {number}: its gold is a list, expected one choice; "
-                "leave it out with process_docs"
-            )
+        self._check_own_results(doc, number)
         requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
         for request in requests:
             request.request_type = REQUEST_TYPE
@@ -203,6 +227,12 @@ class CalibrationTask(ConfigurableTask):
                     f"--samples: {self.config.task} has no question {number}; expected numbers "
                     f"from 0 to {n - 1}"
                 )
+        if samples and list(samples) != sorted(set(samples)):
+            # lm-eval would log them under each other's numbers.
+            raise UserError(
+                f"--samples: the questions of {self.config.task} are {list(samples)}, expected "
+                "each once and in ascending order"
+            )
 
     def _check_that_some_have_gold(self) -> None:
         """Refuse to score a task of which nothing could be said; most often gold is misread."""
@@ -261,7 +291,10 @@ class CalibrationTask(ConfigurableTask):
     def _items(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
         scores = [pair[0] for pair in results]
         outcome = self._outcome(doc, scores)
-        items: dict[str, Any] = dict.fromkeys(self._metric_fn_list, outcome)
+        items: dict[str, Any] = {
+            metric: outcome for metric in self._metric_fn_list if metric not in STOCK_METRICS
+        }
+        items.update(self._stock_items(doc, results, outcome))
         if "acc" in items:
             items["acc"] = _accuracy(outcome, scores)
         if "choice_mass" in items:
@@ -273,6 +306,17 @@ class CalibrationTask(ConfigurableTask):
         if self._has_unusable:
             items["unusable"] = float(outcome.probs is None)
         return items
+
+    def _stock_items(
+        self, doc: dict[str, Any], results: Sequence[Pair], outcome: Outcome
+    ) -> dict[str, Any]:
+        """Items of lm-eval's own metrics, which are defined for sums of log-probabilities."""
+        wanted = [metric for metric in self._metric_fn_list if metric in STOCK_METRICS]
+        if not wanted or results[0].method not in SUMS:
+            return {}
+        choices = self.doc_to_choice(doc)
+        gold = None if outcome.probs is None else outcome.gold
+        return {metric: stock_item(metric, results, choices, gold) for metric in wanted}
 
     def aggregation(self) -> dict[str, Any]:
         """One aggregation per metric."""
@@ -298,11 +342,6 @@ class CalibrationTask(ConfigurableTask):
     def _metadata(self, key: str) -> Any:
         return (self.config.metadata or {}).get(key)
 
-    def _default_specs(self) -> list[MetricSpec]:
-        names = DEFAULT_METRICS + (("choice_mass",) if self.is_choice_prompt else ())
-        entries = [{"metric": name} for name in names]
-        return read_metric_list(str(self.config.task), entries, self.calibration_options)
-
     def _default_filter_list(self) -> list[dict[str, Any]]:
         names = CHOICE_FILTERS if self.is_choice_prompt else CLOZE_FILTERS
         return [{"name": name, "filter": [{"function": name}]} for name in names]
@@ -312,9 +351,10 @@ class CalibrationTask(ConfigurableTask):
         self._metric_fn_kwargs = {spec.name: dict(spec.options) for spec in specs}
         self._aggregation_list = {spec.name: _aggregation(spec) for spec in specs}
         self._higher_is_better = {
-            spec.name: METRICS[spec.name].direction == "higher"
+            spec.name: spec.name in STOCK_METRICS or METRICS[spec.name].direction == "higher"
             for spec in specs
-            if spec.name in METRICS and METRICS[spec.name].direction != "zero"
+            if spec.name in STOCK_METRICS
+            or (spec.name in METRICS and METRICS[spec.name].direction != "zero")
         }
         self.config.metric_list = [{"metric": spec.name, **spec.options} for spec in specs]
 
@@ -360,25 +400,9 @@ class CalibrationTask(ConfigurableTask):
 def _aggregation(spec: MetricSpec) -> Any:
     if spec.name == "acc":
         return mean  # by which lm-eval knows its standard error
+    if spec.name in STOCK_METRICS:
+        return StockAggregation(spec.name, spec.aggregation)
     return UsableMean() if spec.name in SCORE_METRICS else Aggregation(spec.name, spec.options)
-
-
-def _check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:
-    output_type = settings.get("output_type", "generate_until")
-    if output_type != "multiple_choice" or settings.get("doc_to_choice") is None:
-        raise UserError(
-            f"{name}: a calibration task needs `output_type: multiple_choice` and "
-            f"`doc_to_choice`; the YAML has output_type {output_type!r} and doc_to_choice "
-            f"{settings.get('doc_to_choice')!r}"
-        )
-    for key in ("doc_to_text", "doc_to_target"):
-        if settings.get(key) is None and settings.get("use_prompt") is None:
-            raise UserError(f"{name}: {key} is missing; name a column, or give a template")
-    if settings.get("process_results") is not None:
-        raise UserError(
-            f"{name}: a calibration task computes its results from the choices' scores; remove "
-            "`process_results` from the YAML"
-        )
 
 
 def _accuracy(outcome: Outcome, scores: Sequence[float | None]) -> float:

@@ -6,10 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lm_eval.api.registry import metric_registry
+
 from calib_harness.core.metrics import METRICS
 from calib_harness.core.options import DEFAULTS, check_options
 from calib_harness.errors import UserError
 from calib_harness.harness.filters import FILTERS
+from calib_harness.harness.stock_metrics import STOCK_METRICS
 from calib_harness.text import did_you_mean
 
 CLOZE_FILTERS = ("continuation-sum", "continuation-min")
@@ -29,10 +32,21 @@ _METADATA_KEYS = (*SHARED_OPTIONS, "fewshot_by")
 
 @dataclass(frozen=True)
 class MetricSpec:
-    """One entry of a metric_list: a metric's name and its options."""
+    """One entry of a metric_list.
+
+    Attributes
+    ----------
+    name : str
+        The metric's name.
+    options : mapping
+        Its options, by name.
+    aggregation : str or callable, optional
+        How lm-eval's own metric is aggregated, where the YAML says.
+    """
 
     name: str
     options: Mapping[str, Any]
+    aggregation: Any = None
 
 
 def read_options(task: str, metadata: Any) -> dict[str, Any]:
@@ -66,25 +80,86 @@ def read_metric_list(
 ) -> list[MetricSpec]:
     """Metric specifications from a YAML's metric_list, options filled in.
 
+    Metrics of lm-eval's that say nothing of a question's choices are left out; `not_kept` names
+    them.
+
     Raises
     ------
     UserError
         If an entry is no mapping, a metric stands twice, or a metric, one of its options or
         an option's value is not known.
     """
+    entries = check_entries(task, "metric_list", metric_list, keys=("metric",))
+    names = [_metric_name(entry["metric"]) for entry in entries]
+    _check_distinct(task, "metric_list", names)
     specs = []
-    for entry in check_entries(task, "metric_list", metric_list, keys=("metric",)):
-        name = str(entry.get("metric"))
-        check_name(task, "metric", name, [*METRICS, *SCORE_METRICS])
-        accepted = METRICS[name].options if name in METRICS else ()
-        given = {key: value for key, value in entry.items() if key not in _LM_EVAL_KEYS}
-        for key in given:
-            check_name(task, f"option of metric '{name}'", key, accepted)
-        _check_values(f"{task}: metric '{name}'", given)
-        shared = {key: options.get(key, DEFAULTS[key]) for key in SHARED_OPTIONS if key in accepted}
-        specs.append(MetricSpec(name, {**shared, **given}))
-    _check_distinct(task, "metric_list", [spec.name for spec in specs])
+    for name, entry in zip(names, entries, strict=True):
+        if name in STOCK_METRICS:
+            specs.append(MetricSpec(name, {}, entry.get("aggregation")))
+        elif not _is_foreign(name):
+            specs.append(_spec(task, name, entry, options))
     return specs
+
+
+def not_kept(metric_list: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the metrics of a metric_list that `read_metric_list` leaves out."""
+    names = [_metric_name(entry["metric"]) for entry in metric_list]
+    return [name for name in names if _is_foreign(name)]
+
+
+def with_defaults(
+    task: str, specs: Sequence[MetricSpec], options: Mapping[str, Any], *, lettered: bool
+) -> list[MetricSpec]:
+    """Return `specs`, or the defaults and what of `specs` they lack if none is of calibration.
+
+    A stock task asks for `acc` and perhaps `acc_norm`, and nobody who makes a calibration task of
+    it means these alone.
+    """
+    if any(spec.name not in ("acc", *STOCK_METRICS) for spec in specs):
+        return list(specs)
+    names = DEFAULT_METRICS + (("choice_mass",) if lettered else ())
+    defaults = [_spec(task, name, {}, options) for name in names]
+    return [*defaults, *(spec for spec in specs if spec.name not in names)]
+
+
+def _is_foreign(name: str) -> bool:
+    known = name in METRICS or name in SCORE_METRICS or name in STOCK_METRICS
+    return not known and name in metric_registry
+
+
+def _metric_name(metric: Any) -> str:
+    return str(getattr(metric, "__name__", metric))  # a YAML may name a function
+
+
+def _spec(task: str, name: str, entry: Mapping[str, Any], options: Mapping[str, Any]) -> MetricSpec:
+    check_name(task, "metric", name, [*METRICS, *SCORE_METRICS, *STOCK_METRICS])
+    accepted = METRICS[name].options if name in METRICS else ()
+    given = {key: value for key, value in entry.items() if key not in _LM_EVAL_KEYS}
+    for key in given:
+        check_name(task, f"option of metric '{name}'", key, accepted)
+    _check_values(f"{task}: metric '{name}'", given)
+    shared = {key: options.get(key, DEFAULTS[key]) for key in SHARED_OPTIONS if key in accepted}
+    return MetricSpec(name, {**shared, **given})
+
+
+def check_multiple_choice(name: str, settings: Mapping[str, Any]) -> None:
+    """Refuse a YAML of which no question with choices could be made.
+
+    Raises
+    ------
+    UserError
+        If it is not multiple choice, or lacks a key that every multiple-choice task has.
+    """
+    output_type = settings.get("output_type", "generate_until")
+    if output_type != "multiple_choice" or settings.get("doc_to_choice") is None:
+        raise UserError(
+            f"{name}: a calibration task needs `output_type: multiple_choice` and "
+            f"`doc_to_choice`; the YAML has output_type {output_type!r} and doc_to_choice "
+            f"{settings.get('doc_to_choice')!r}"
+        )
+    for key in ("doc_to_text", "doc_to_target"):
+        if settings.get(key) is None and settings.get("use_prompt") is None:
+            raise UserError(f"{name}: {key} is missing; name a column, or give a template")
 
 
 def check_filter_list(task: str, filter_list: Sequence[Mapping[str, Any]]) -> None:

@@ -413,3 +413,104 @@ def test_groups_average_no_calibration_metric(make_lm, write_task):
     results = simple_evaluate(model=make_lm(), tasks=["toy"], task_manager=manager)["results"]
     assert not [key for key in results.get("toy", {}) if key.startswith(("ece", "sce"))]
     assert {"toy_cloze", "toy_choice"} <= set(results)
+
+
+STOCK_LIST = CLOZE + (
+    "metric_list:\n"
+    "  - {metric: acc, aggregation: mean, higher_is_better: true}\n"
+    "  - {metric: acc_norm, aggregation: mean, higher_is_better: true}\n"
+    "  - {metric: mcc}\n"
+    "  - {metric: likelihood, aggregation: mean}\n"
+)
+
+
+def test_a_stock_list_means_the_defaults_and_what_of_it_makes_sense(
+    make_lm, evaluate, caplog, monkeypatch
+):
+    # It gave acc alone, or was refused for acc_norm.
+    lm = make_lm()
+    with caplog.at_level(logging.WARNING):
+        results = evaluate(lm, STOCK_LIST)["results"]["toy"]
+    assert {f"{metric},continuation-min" for metric in METRICS} <= set(results)
+    assert "acc_norm,continuation-min" not in results  # defined for sums of log-probabilities
+    assert caplog.text.count("metric_list holds likelihood, which no score") == 1
+    stock_yaml = STOCK_LIST.replace("class: !function calib_harness.CalibrationTask", "")
+    stock_yaml = stock_yaml.replace("  - {metric: likelihood, aggregation: mean}\n", "")
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    stock = evaluate(lm, stock_yaml, bootstrap_iters=2)  # 100,000 by default, which takes minutes
+    for metric in ("acc", "acc_norm", "mcc"):
+        assert results[f"{metric},continuation-sum"] == stock["results"]["toy"][f"{metric},none"]
+    assert results["acc_norm_stderr,continuation-sum"] == pytest.approx(
+        stock["results"]["toy"]["acc_norm_stderr,none"]
+    )
+
+
+def test_a_stock_metric_that_cannot_be_computed_does_not_lose_the_run(make_lm, evaluate, caplog):
+    yaml = CLOZE + "metric_list: [{metric: acc}, {metric: f1}]\n"
+    with caplog.at_level(logging.WARNING):  # F1 is of two classes; under the stock task it raises
+        results = evaluate(make_lm(), yaml)["results"]["toy"]
+    assert math.isnan(results["f1,continuation-sum"])
+    assert math.isfinite(results["ece,continuation-sum"])
+    assert "f1 cannot be computed: Target is multiclass" in caplog.text
+
+
+def test_questions_of_more_choices_than_letters_are_scored_in_a_cloze_prompt(make_lm, evaluate):
+    many = [f"thing {k}" for k in range(30)]
+    docs = [*QUESTIONS, {**QUESTIONS[0], "choices": many, "gold": 29}]
+    samples = evaluate(make_lm(), docs=docs)["samples"]["toy"]
+    assert max(len(sample["arguments"]) for sample in samples) == 30
+
+
+def test_a_list_of_one_gold_is_this_gold(make_lm, evaluate):
+    lm = make_lm()
+    docs = [{**doc, "gold": [doc["gold"]]} for doc in QUESTIONS]
+    expected = evaluate(lm)["results"]["toy"]
+    assert evaluate(lm, docs=docs)["results"]["toy"] == expected
+
+
+def count_gold(doc, results):
+    return {"acc": float(np.argmax([score for score, _ in results]) == doc["gold"])}
+
+
+def count_two(doc, results):
+    return {"acc": float(np.argmax([score for score, _ in results]) < 2)}
+
+
+def test_a_yamls_own_results_are_asked_which_choice_is_right(make_lm, evaluate):
+    lm = make_lm()
+    yaml = CLOZE + "process_results: !function tests.harness.test_task.count_gold\n"
+    assert evaluate(lm, yaml)["results"]["toy"] == evaluate(lm)["results"]["toy"]
+    with pytest.raises(calib_harness.UserError, match=r"counts the choices \[0, 1\] as right"):
+        evaluate(lm, yaml.replace("count_gold", "count_two"))
+
+
+@pytest.mark.parametrize("numbers", [[7, 3], [3, 3]])
+def test_samples_that_lm_eval_would_log_under_wrong_numbers_are_refused(make_lm, evaluate, numbers):
+    with pytest.raises(calib_harness.UserError, match="each once and in ascending order"):
+        evaluate(make_lm(), samples={"toy": numbers})
+
+
+def test_an_alias_from_an_included_file_does_not_hide_the_tasks_name(make_lm, write_task):
+    from lm_eval.tasks import TaskManager
+
+    folder = write_task("toy", CLOZE + "task_alias: shown\n")
+    (folder / "derived.yaml").write_text("include: toy.yaml\ntask: toy_calib\n")
+    manager = TaskManager(include_path=str(folder), include_defaults=False)
+    tasks = manager.load(["toy", "toy_calib"])["tasks"]
+    assert tasks["toy"].config.task_alias == "shown"
+    assert tasks["toy_calib"].config.task_alias is None
+
+
+def test_a_stock_task_is_named_instead_of_its_file(make_lm, hub, tmp_path):
+    from lm_eval.tasks import TaskManager
+
+    yaml = "task: arc_calib\nclass: !function calib_harness.CalibrationTask\nstock: arc_easy\n"
+    (tmp_path / "arc_calib.yaml").write_text(yaml)
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    task = manager.load(["arc_calib"])["tasks"]["arc_calib"]
+    assert task.config.metadata["version"] == 1.0
+    assert len(task.eval_docs) == 2376
+    (tmp_path / "arc_calib.yaml").write_text(yaml.replace("arc_easy", "arc_esay"))
+    manager = TaskManager(include_path=str(tmp_path), include_defaults=False)
+    with pytest.raises(calib_harness.UserError, match=r"'arc_esay'.*did you mean 'arc_easy'"):
+        manager.load(["arc_calib"])
