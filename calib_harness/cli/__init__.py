@@ -14,6 +14,7 @@ from calib_harness.cli.compare import compare
 from calib_harness.cli.demo import demo
 from calib_harness.cli.derive import derive
 from calib_harness.cli.metrics import metrics
+from calib_harness.cli.order import order
 from calib_harness.errors import UserError
 from calib_harness.text import visible
 
@@ -47,6 +48,7 @@ app.command()(derive)
 app.add_typer(sweep.app)
 app.command()(metrics)
 app.command()(compare)
+app.command()(order)
 report.register(app)
 app.add_typer(plot.app)
 

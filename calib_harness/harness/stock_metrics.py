@@ -29,6 +29,12 @@ def _normalised(lengths: Callable[[str], int]) -> Callable[..., float]:
     return accuracy
 
 
+def _accuracy(
+    scores: Sequence[float], greedy: Sequence[bool], choices: Sequence[str], gold: int
+) -> float:
+    return float(np.argmax(scores) == gold)
+
+
 def _exact_match(
     sums: Sequence[float], greedy: Sequence[bool], choices: Sequence[str], gold: int
 ) -> float:
@@ -49,14 +55,22 @@ STOCK_METRICS: dict[str, Callable[..., Any]] = {
     "exact_match": _exact_match,
     "f1": _gold_and_prediction,
     "mcc": _gold_and_prediction,
+    "acc_mutual_info": _accuracy,
 }
 
-#: Methods whose scores are sums of log-probabilities, for which these metrics are defined.
-SUMS = ("continuation-sum", "choice")
+# Methods whose scores are sums of log-probabilities, for which most of these are defined.
+_SUMS = ("continuation-sum", "choice")
 
 #: Shares of right answers, in which a question that cannot be used counts as wrong, as in `acc`;
 #: from the others it is left out.
-_SHARES = frozenset({"acc_norm", "acc_bytes", "exact_match"})
+_SHARES = frozenset({"acc_norm", "acc_bytes", "exact_match", "acc_mutual_info"})
+
+
+def is_defined(metric: str, method: str) -> bool:
+    """Tell whether one of lm-eval's metrics is defined for the scores of a method."""
+    if metric == "acc_mutual_info":
+        return method == "continuation-pmi"
+    return metric in STOCK_METRICS and method in _SUMS
 
 
 def stock_item(

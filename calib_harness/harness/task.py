@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jinja2 import TemplateError
 from lm_eval.api.instance import Instance
 from lm_eval.api.metrics import mean
 from lm_eval.api.samplers import ContextSampler
-from lm_eval.api.task import ConfigurableTask
 from lm_eval.filters import build_filter_ensemble
 
 from calib_harness.core.accuracy import choice_mass
@@ -20,30 +18,29 @@ from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scor
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
-from calib_harness.harness.filters import Pair
+from calib_harness.harness.choice_orders import BALANCED, Order, orders_of
+from calib_harness.harness.filters import DERIVED_FILTERS, Pair
 from calib_harness.harness.notices import (
     warn_of_empty_choices,
     warn_of_left_out,
     warn_of_mass,
     warn_of_unusable,
 )
-from calib_harness.harness.questions import (
-    LoggedItems,
-    check_choices,
-    check_own_results,
-    gold_among,
-    only_gold,
-)
+from calib_harness.harness.prompt_forms import Asked, shown_choices
+from calib_harness.harness.question_requests import Layout, check_wanted, reordered
+from calib_harness.harness.question_task import QuestionTask
+from calib_harness.harness.questions import LoggedItems
 from calib_harness.harness.stock import complete
 from calib_harness.harness.stock_metrics import (
     STOCK_METRICS,
-    SUMS,
     StockAggregation,
+    is_defined,
     stock_item,
 )
 from calib_harness.harness.task_yaml import (
     CHOICE_FILTERS,
     CLOZE_FILTERS,
+    ORDER_FILTERS,
     SCORE_METRICS,
     MetricSpec,
     check_filter_list,
@@ -57,7 +54,7 @@ from calib_harness.harness.task_yaml import (
 from calib_harness.harness.token_requests import REQUEST_TYPE
 
 
-class CalibrationTask(ConfigurableTask):
+class CalibrationTask(QuestionTask):
     """A standard multiple-choice task whose filters are confidence methods.
 
     Used from a YAML as ``class: !function calib_harness.CalibrationTask``. Where the YAML names
@@ -68,7 +65,9 @@ class CalibrationTask(ConfigurableTask):
     ``stock: NAME`` stands for everything that lm-eval's task of this name says.
 
     Its `metadata` may hold `n_bins`, `binning` and `fewshot_by`, the name of a column: shots
-    are then taken from documents that agree with the question in it.
+    are then taken from documents that agree with the question in it; `prompt`, the form in which
+    questions are asked; `orders`, in which the choices of a lettered prompt are shown; and
+    `neutral_context`, after which `continuation-pmi` scores each choice once more.
 
     Raises
     ------
@@ -87,6 +86,8 @@ class CalibrationTask(ConfigurableTask):
         check_filter_list(name, filter_list or [])
         specs = read_metric_list(name, metric_list or [], self.calibration_options)
         self._own_results = settings.pop("process_results", None)
+        self._orders: str | int | None = None
+        self._neutral: str | None = None
 
         self._construct(settings, **kwargs)
         warn_of_left_out(name, not_kept(metric_list or []))
@@ -94,92 +95,12 @@ class CalibrationTask(ConfigurableTask):
         self._check_own_results(self.task_docs[0], 0)
         specs = with_defaults(name, specs, self.calibration_options, lettered=self.is_choice_prompt)
         self._set_metrics(specs)
-        self._set_filters(filter_list or self._default_filter_list())
+        self._orders = self._metadata("orders") if self.is_choice_prompt else None
+        self._set_filters(filter_list or self._default_filter_list(specs))
         self._shots_of = self._shots_by(self._metadata("fewshot_by"))
         self._has_unusable = False
 
-    def _construct(self, settings: dict[str, Any], **kwargs: Any) -> None:
-        """Run lm-eval's constructor; a first question that it cannot digest is no obstacle.
-
-        The constructor ends with a trial of the first question, for debug messages only, which
-        raises IndexError if gold is outside the choices or a choice is empty. Here such questions
-        are counted, or refused by their number, wherever they stand.
-        """
-        try:
-            super().__init__(config=settings, **kwargs)
-        except (IndexError, TypeError) as error:
-            if not hasattr(self, "multiple_target"):  # the trial had not begun
-                raise
-            if len(self.task_docs) == 0:
-                raise UserError(
-                    f"{self.config.task}: the split to evaluate has no questions; check the "
-                    "YAML's splits and its process_docs"
-                ) from None
-            for read in (self.doc_to_text, self.doc_to_target):
-                read(self.task_docs[0])  # an error of the YAML's own comes out again
-            self._check_choices(self.task_docs[0], 0)
-            if isinstance(error, TypeError):
-                raise
-        else:
-            self._check_choices(self.task_docs[0], 0)
-
-    # -- reading a question --------------------------------------------------------------
-
-    def doc_to_text(self, doc: Any, doc_to_text: Any = None) -> Any:
-        """Read a question's context, as lm-eval does; a template may fail with a sentence."""
-        return self._read("doc_to_text", super().doc_to_text, doc, doc_to_text)
-
-    def doc_to_choice(self, doc: Any, doc_to_choice: Any = None) -> Any:
-        """Read a question's choices, as lm-eval does; a template may fail with a sentence."""
-        return self._read("doc_to_choice", super().doc_to_choice, doc, doc_to_choice)
-
-    def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
-        """Read a question's gold, as lm-eval does; a list of one gold is this gold."""
-        target = self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
-        return only_gold(str(self.config.task), target)
-
-    def _read(self, key: str, read: Callable[..., Any], doc: Any, template: Any) -> Any:
-        try:
-            return read(doc, template)
-        except (TemplateError, ValueError, SyntaxError) as error:
-            source = getattr(self.config, key)
-            if isinstance(error, TemplateError):
-                why = str(error)
-            elif key == "doc_to_choice" and isinstance(source, str):
-                why = "what it gives is not written as a list"  # lm-eval reads a Python literal
-            else:
-                raise  # of a function of the YAML's own
-            raise UserError(
-                f"{self.config.task}: {key} is {source!r}, which is neither a column nor a "
-                f"template that fits the questions ({why}); columns are "
-                f"{', '.join(map(str, self.features))}"
-            ) from None
-
-    def _check_choices(self, doc: Any, number: int) -> None:
-        check_choices(f"{self.config.task}, question {number}", self.doc_to_choice(doc))
-
-    def _check_own_results(self, doc: Any, number: int) -> None:
-        if self._own_results is not None:
-            where, n = f"{self.config.task}, question {number}", len(self.doc_to_choice(doc))
-            check_own_results(where, self._own_results, doc, n, self._gold(doc))
-
     # -- before scoring ------------------------------------------------------------------
-
-    def download(self, dataset_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        """Load the dataset; a split that the YAML names and the dataset lacks is an error."""
-        super().download(dataset_kwargs, **kwargs)
-        for key in ("training_split", "validation_split", "test_split", "fewshot_split"):
-            split = self.config[key]
-            if split is not None and split not in self.dataset:
-                raise UserError(
-                    f"{self.config.task}: {key} is {split!r}, but the dataset has only "
-                    f"{', '.join(map(repr, self.dataset))}; name one of these in the YAML"
-                )
-        if self.config.test_split is None and self.config.validation_split is None:
-            raise UserError(
-                f"{self.config.task}: there is nothing to evaluate; name a test_split or a "
-                f"validation_split (the dataset has {', '.join(map(repr, self.dataset))})"
-            )
 
     def fewshot_context(self, doc: dict[str, Any], num_fewshot: int, **kwargs: Any) -> Any:
         """Build the context as lm-eval does, with shots from the question's own group."""
@@ -205,9 +126,45 @@ class CalibrationTask(ConfigurableTask):
         self._check_choices(doc, number)
         self._check_own_results(doc, number)
         requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
+        for index, arguments in enumerate(self._others(doc, number, ctx, requests), len(requests)):
+            requests.append(Instance(REQUEST_TYPE, doc, arguments, index, kwargs["metadata"]))
         for request in requests:
             request.request_type = REQUEST_TYPE
         return requests
+
+    def _others(
+        self, doc: Any, number: int, ctx: str, requests: Sequence[Instance]
+    ) -> Iterator[tuple[str, str]]:
+        """Yield what is asked beside a question's choices, in the order that `Layout` says."""
+        if not self._has_others:
+            return
+        layout, where = self.layout(doc), f"{self.config.task}, question {number}"
+        continuations = [request.args[1] for request in requests]
+        if len(layout.orders) > 1:
+            asked = Asked(self.doc_to_text(doc), layout.choices)
+            shown = shown_choices(where, doc, asked, self._stock_choices(doc))
+            for order in layout.orders[1:]:
+                context = reordered(where, ctx, shown, order)
+                yield from ((context, continuation) for continuation in continuations)
+        if layout.neutral is not None:
+            yield from ((layout.neutral, continuation) for continuation in continuations)
+
+    def layout(self, doc: Any) -> Layout:
+        """Say what a question's requests are, in order."""
+        choices = self.doc_to_choice(doc)
+        orders: list[Order] = [tuple(range(len(choices)))]
+        if self._orders is not None:
+            orders = orders_of(len(choices), self._orders, str(self.doc_to_text(doc)))
+        return Layout(choices, orders, self._neutral)
+
+    @property
+    def _has_others(self) -> bool:
+        """Whether a question makes other requests than its choices."""
+        return self._orders is not None or self._neutral is not None
+
+    def _n_choices(self, doc: Any, n_requests: int) -> int:
+        """Count a question's choices; templates are read only if there are other requests."""
+        return len(self.doc_to_choice(doc)) if self._has_others else n_requests
 
     def build_all_requests(self, *, world_size: int = 1, **kwargs: Any) -> None:
         """Build the requests of this process's share of the questions."""
@@ -251,9 +208,13 @@ class CalibrationTask(ConfigurableTask):
     def apply_filters(self) -> list[Instance] | None:
         """Apply the confidence methods; count and name questions that cannot be used."""
         super().apply_filters()
-        questions: dict[int, list[Instance]] = defaultdict(list)
+        everything: dict[int, list[Instance]] = defaultdict(list)
         for instance in self.instances:
-            questions[instance.doc_id].append(instance)
+            everything[instance.doc_id].append(instance)
+        questions = {
+            doc_id: requests[: self._n_choices(requests[0].doc, len(requests))]
+            for doc_id, requests in everything.items()
+        }
         name = str(self.config.task)
         warn_of_empty_choices(name, questions, self.config.target_delimiter)
         golds = [self._gold(requests[0].doc) for requests in questions.values()]
@@ -280,19 +241,26 @@ class CalibrationTask(ConfigurableTask):
 
         The log also gets the index of the right choice and the kind of prompt.
         """
-        facts = {
+        facts: dict[str, Any] = {
             "gold": self._gold(doc),
             "prompt": "choice" if self.is_choice_prompt else "cloze",
         }
+        if self._has_others:
+            layout = self.layout(doc)
+            facts |= {"orders": layout.orders, "neutral_context": layout.neutral}
         if "bypass" in self._metric_fn_list:  # --predict_only
             return LoggedItems({}, facts)
         return LoggedItems(self._items(doc, results), facts)
 
     def _items(self, doc: dict[str, Any], results: Sequence[Any]) -> dict[str, Any]:
+        results = results[: self._n_choices(doc, len(results))]
         scores = [pair[0] for pair in results]
         outcome = self._outcome(doc, scores)
+        has_mass = results[0].method not in DERIVED_FILTERS
         items: dict[str, Any] = {
-            metric: outcome for metric in self._metric_fn_list if metric not in STOCK_METRICS
+            metric: outcome
+            for metric in self._metric_fn_list
+            if metric not in STOCK_METRICS and (has_mass or metric not in SCORE_METRICS)
         }
         items.update(self._stock_items(doc, results, outcome))
         if "acc" in items:
@@ -310,9 +278,9 @@ class CalibrationTask(ConfigurableTask):
     def _stock_items(
         self, doc: dict[str, Any], results: Sequence[Pair], outcome: Outcome
     ) -> dict[str, Any]:
-        """Items of lm-eval's own metrics, which are defined for sums of log-probabilities."""
-        wanted = [metric for metric in self._metric_fn_list if metric in STOCK_METRICS]
-        if not wanted or results[0].method not in SUMS:
+        """Items of lm-eval's own metrics, where they are defined."""
+        wanted = [m for m in self._metric_fn_list if is_defined(m, results[0].method)]
+        if not wanted:
             return {}
         choices = self.doc_to_choice(doc)
         gold = None if outcome.probs is None else outcome.gold
@@ -330,20 +298,14 @@ class CalibrationTask(ConfigurableTask):
         probs = softmax_scores(pack_scores([known]))[0]
         return Outcome(None if np.isnan(probs).any() else tuple(probs.tolist()), gold)
 
-    def _target(self, doc: dict[str, Any]) -> Any:
-        return self.doc_to_text(doc) if self.multiple_input else self.doc_to_target(doc)
-
-    def _gold(self, doc: dict[str, Any]) -> int | None:
-        """Index of the right choice, or None if it is not among the choices."""
-        return gold_among(self.doc_to_choice(doc), self._target(doc))
-
     # -- settings ------------------------------------------------------------------------
 
-    def _metadata(self, key: str) -> Any:
-        return (self.config.metadata or {}).get(key)
-
-    def _default_filter_list(self) -> list[dict[str, Any]]:
-        names = CHOICE_FILTERS if self.is_choice_prompt else CLOZE_FILTERS
+    def _default_filter_list(self, specs: Sequence[MetricSpec]) -> list[dict[str, Any]]:
+        names: tuple[str, ...] = CHOICE_FILTERS if self.is_choice_prompt else CLOZE_FILTERS
+        if self._orders is not None:
+            names += ORDER_FILTERS if self._orders in BALANCED else ORDER_FILTERS[:1]
+        if any(spec.name == "acc_mutual_info" for spec in specs):
+            names += ("continuation-pmi",)
         return [{"name": name, "filter": [{"function": name}]} for name in names]
 
     def _set_metrics(self, specs: Sequence[MetricSpec]) -> None:
@@ -359,14 +321,19 @@ class CalibrationTask(ConfigurableTask):
         self.config.metric_list = [{"metric": spec.name, **spec.options} for spec in specs]
 
     def _set_filters(self, filter_list: list[dict[str, Any]]) -> None:
+        functions = {step["function"] for entry in filter_list for step in entry["filter"]}
+        in_context = bool(self.multiple_input)
+        check_wanted(str(self.config.task), functions, self._orders, in_context=in_context)
+        if "continuation-pmi" in functions:
+            self._neutral = str(self._metadata("neutral_context") or "")
         self.config.filter_list = filter_list
         self._filters = []
         for entry in filter_list:
             steps = [
                 [
                     step["function"],
-                    {"doc_to_choice": self.doc_to_choice}
-                    if step["function"] == "continuation-bytes"
+                    {"layout": self.layout}
+                    if self._has_others or step["function"] == "continuation-bytes"
                     else None,
                 ]
                 for step in entry["filter"]

@@ -11,12 +11,15 @@ from lm_eval.api.registry import metric_registry
 from calib_harness.core.metrics import METRICS
 from calib_harness.core.options import DEFAULTS, check_options
 from calib_harness.errors import UserError
+from calib_harness.harness.choice_orders import check_orders
 from calib_harness.harness.filters import FILTERS
 from calib_harness.harness.stock_metrics import STOCK_METRICS
 from calib_harness.text import did_you_mean
 
 CLOZE_FILTERS = ("continuation-sum", "continuation-min")
 CHOICE_FILTERS = ("choice",)
+#: Beside `choice` where choices are shown in several orders; the last needs balanced ones.
+ORDER_FILTERS = ("choice-permuted", "choice-prior-free")
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
 #: Metrics of a question's scores, not of its probabilities; only `choice_mass` so far.
 SCORE_METRICS = ("choice_mass",)
@@ -27,7 +30,7 @@ _LM_EVAL_KEYS = frozenset({"metric", "aggregation", "higher_is_better", "hf_eval
 
 #: Options that `metadata` may hold, for every metric of the task that takes them.
 SHARED_OPTIONS = ("n_bins", "binning")
-_METADATA_KEYS = (*SHARED_OPTIONS, "fewshot_by")
+_METADATA_KEYS = (*SHARED_OPTIONS, "fewshot_by", "prompt", "orders", "neutral_context")
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ def read_options(task: str, metadata: Any) -> dict[str, Any]:
             raise UserError(f"{task}: metadata holds {key!r}; {hint}")
     options = {key: metadata[key] for key in SHARED_OPTIONS if key in metadata}
     _check_values(f"{task}: metadata", options)
+    if metadata.get("orders") is not None:
+        check_orders(f"{task}: metadata", metadata["orders"])
     return options
 
 

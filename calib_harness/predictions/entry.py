@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 
+from calib_harness.core.confidence import is_lettered
 from calib_harness.predictions.table import UNDECIDED
 
 
@@ -334,10 +335,15 @@ def _number(value: Any) -> float:
 def _without_unconditional(continuations: list[str]) -> int:
     """Count the choices proper.
 
-    A task with ``acc_mutual_info`` scores every choice a second time without its context;
-    those requests follow the others and are left out.
+    A task with ``acc_mutual_info`` scores every choice a second time without its context, one with
+    ``orders`` scores the letters again under every other order of the choices; those requests
+    follow the others and are left out.
     """
     n = len(continuations)
+    for k in range(2, n // 2 + 1):
+        repeated = n % k == 0 and continuations == continuations[:k] * (n // k)
+        if repeated and is_lettered(continuations[:k]):
+            return k
     half = n // 2
     doubled = n >= 4 and n % 2 == 0 and continuations[:half] == continuations[half:]
     return half if doubled and len(set(continuations)) > 1 else n

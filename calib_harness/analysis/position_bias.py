@@ -1,0 +1,224 @@
+"""How much of what a choice prompt shows is liking a letter: from logs with several orders."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.core.checks import FloatArray, IntArray
+from calib_harness.core.choice_order import (
+    by_content,
+    letter_effect,
+    letter_prior,
+    letter_probs,
+    permuted_probs,
+    prior_free_probs,
+)
+from calib_harness.core.confidence import LETTERS, pack_scores
+from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.options import DEFAULT_N_RESAMPLES
+from calib_harness.core.resampling import changes_between, estimates_of
+from calib_harness.predictions.asked_orders import AskedOrders
+
+DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
+METHODS = ("choice", "choice-permuted", "choice-prior-free")
+_OF_BIAS = ("ece", "sce")
+
+
+@dataclass(frozen=True)
+class PositionBias:
+    """Tables over the logs that hold several orders.
+
+    Attributes
+    ----------
+    values : DataFrame
+        One row per model × task × metric × method: the value with its interval, and its change
+        from `choice`, with the paired interval and p-value. For `ece` and `sce` also `null`, what
+        a calibrated model with these probabilities would show, and `share`: by how much of its
+        value under `choice` the metric falls, with the interval of paired resamples.
+    letters : DataFrame
+        One row per model × task × number of choices × letter: the prior with its interval.
+    answers : DataFrame
+        One row per model × task: questions, orders, in how many the answer changes with the order.
+    """
+
+    values: pd.DataFrame
+    letters: pd.DataFrame
+    answers: pd.DataFrame
+
+
+def position_bias(
+    asked: Iterable[AskedOrders],
+    *,
+    metrics: Collection[str] = DEFAULT_METRICS,
+    n_resamples: int = DEFAULT_N_RESAMPLES,
+    seed: int = 0,
+    **options: Any,
+) -> PositionBias:
+    """Compare the order given with the average over orders, and with the letters' prior taken off.
+
+    Parameters
+    ----------
+    asked : iterable of AskedOrders
+        See `read_orders`.
+    metrics : collection of str
+        Names from `METRICS`.
+    n_resamples, seed
+        Of the bootstrap over questions.
+    **options
+        Options of metrics (`n_bins`, ...).
+
+    Raises
+    ------
+    ValueError
+        If a metric or an option is unknown.
+    """
+    values, letters, answers = [], [], []
+    for one in asked:
+        about = {"model": one.header.model, "task": one.header.task}
+        probs = probs_by_method(one)
+        usable = ~np.any([np.isnan(table).all(axis=1) for table in probs.values()], axis=0)
+        values += [
+            {**about, **row}
+            for row in _compared(
+                {method: table[usable] for method, table in probs.items()},
+                one.gold[usable],
+                metrics,
+                n_resamples,
+                seed,
+                options,
+            )
+        ]
+        letters += [{**about, **row} for row in _letters(one, n_resamples, seed)]
+        answers.append({**about, **_answers(one, int(usable.sum()))})
+    return PositionBias(pd.DataFrame(values), pd.DataFrame(letters), pd.DataFrame(answers))
+
+
+def probs_by_method(asked: AskedOrders) -> dict[str, FloatArray]:
+    """Return each question's probabilities by method, (n, K_max), NaN where a choice is not.
+
+    `choice-prior-free` is left out where no orders are balanced (`is_balanced`).
+    """
+    n_choices = np.array([table.shape[1] for table in asked.logprobs])
+    averaged = [
+        permuted_probs(table, shown)
+        for table, shown in zip(asked.logprobs, asked.shown, strict=True)
+    ]
+    free: list[Any] = [np.full(k, np.nan) for k in n_choices]
+    for k in np.unique(n_choices):
+        numbers = np.flatnonzero(n_choices == k)
+        effects = [letter_effect(asked.logprobs[i], asked.shown[i]) for i in numbers]
+        probs, _ = prior_free_probs([asked.logprobs[i][0] for i in numbers], effects)
+        for i, row in zip(numbers, probs, strict=True):
+            free[i] = row
+    given = [letter_probs(table[0]) for table in asked.logprobs]
+    found = dict(zip(METHODS, map(pack_scores, (given, averaged, free)), strict=True))
+    if np.isnan(found["choice-prior-free"]).all():
+        del found["choice-prior-free"]
+    return found
+
+
+def _compared(
+    probs: dict[str, FloatArray],
+    gold: IntArray,
+    metrics: Collection[str],
+    n_resamples: int,
+    seed: int,
+    options: dict[str, Any],
+) -> list[dict[str, Any]]:
+    draws = {
+        method: bootstrap_draws(metrics, table, gold, n_resamples=n_resamples, rng=seed, **options)
+        for method, table in probs.items()
+    }
+    rows = []
+    for method, table in probs.items():
+        estimates = estimates_of(draws[method], 0.95)
+        changes = changes_between(draws["choice"], draws[method], same=method == "choice")
+        for name in metrics:
+            row: dict[str, Any] = {
+                "metric": name,
+                "method": method,
+                "n": len(gold),
+                "value": estimates[name].value,
+                "low": estimates[name].low,
+                "high": estimates[name].high,
+            }
+            if method != "choice":
+                change = changes[name]
+                row |= {
+                    "change": change.change,
+                    "change_low": change.low,
+                    "change_high": change.high,
+                    "p_value": change.p_value,
+                }
+            if name in _OF_BIAS:
+                null = calibrated_null(table, metric=name, rng=seed, **options)
+                row["null"] = null.mean
+            if name in _OF_BIAS and method != "choice":
+                row |= _share(draws["choice"][name], draws[method][name])
+            rows.append(row)
+    return rows
+
+
+def _share(given: Any, freed: Any) -> dict[str, float]:
+    """By how much of its value an error falls, with the interval of paired resamples.
+
+    In the world in which each measured gap is real, the first (see `bootstrap`).
+    """
+    if given.value <= 0:
+        return {}
+    before = given.value + given.deviations[:, 0]
+    after = freed.value + freed.deviations[:, 0]
+    value = 1 - freed.value / given.value
+    with np.errstate(divide="ignore", invalid="ignore"):
+        shares = (1 - after / before)[before > 0]
+    low, high = np.quantile(2 * value - shares, [0.025, 0.975])
+    return {"share": value, "share_low": float(low), "share_high": float(min(high, 1.0))}
+
+
+def _letters(asked: AskedOrders, n_resamples: int, seed: int) -> list[dict[str, Any]]:
+    rows = []
+    n_choices = np.array([table.shape[1] for table in asked.logprobs])
+    for k in np.unique(n_choices):
+        numbers = np.flatnonzero(n_choices == k)
+        effects = np.array([letter_effect(asked.logprobs[i], asked.shown[i]) for i in numbers])
+        effects = effects[~np.isnan(effects).any(axis=1)]
+        if not len(effects):
+            continue
+        rng = np.random.default_rng(seed)
+        draws = rng.integers(len(effects), size=(n_resamples, len(effects)))
+        means = np.array([effects[draw].mean(axis=0) for draw in draws])
+        low, high = np.quantile(letter_probs(means), [0.025, 0.975], axis=0)
+        for letter, prior in enumerate(letter_prior(effects)):
+            rows.append(
+                {
+                    "n_choices": int(k),
+                    "letter": LETTERS[letter],
+                    "n": len(effects),
+                    "prior": float(prior),
+                    "low": float(low[letter]),
+                    "high": float(high[letter]),
+                }
+            )
+    return rows
+
+
+def _answers(asked: AskedOrders, n_usable: int) -> dict[str, Any]:
+    changed = []
+    for table, shown in zip(asked.logprobs, asked.shown, strict=True):
+        answers = by_content(table, shown).argmax(axis=1)
+        changed.append(len(set(answers.tolist())) > 1)
+    share = float(np.mean(changed))
+    return {
+        "n": len(changed),
+        "n_used": n_usable,
+        "n_left_out": asked.n_left_out,
+        "n_orders": int(np.median([len(shown) for shown in asked.shown])),
+        "answer_changes": share,
+        "stderr": float(np.sqrt(share * (1 - share) / len(changed))),
+    }

@@ -1,0 +1,75 @@
+"""`order`: what several orders of the choices say of a model's liking of letters."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from calib_harness.cli.common import (
+    Binning,
+    Form,
+    Logs,
+    Metrics,
+    NBins,
+    Output,
+    Seed,
+    Tasks,
+    show_log,
+    split,
+)
+from calib_harness.cli.render import Format
+
+
+def order(
+    logs: Logs,
+    metrics: Metrics = None,
+    tasks: Tasks = None,
+    n_bins: NBins = 15,
+    binning: Binning = "uniform",
+    resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
+    seed: Seed = 0,
+    form: Form = None,
+    output: Output = None,
+) -> None:
+    """Show how much of a choice prompt's ECE and SCE is liking a letter.
+
+    Reads logs of lettered tasks that were scored with several orders of their
+    choices. share is by how much of its value under choice a metric falls when
+    the orders are averaged, or when the prior over letters is divided out.
+
+    For example:
+
+      calib-harness run --tasks mmlu_stem_calib_choice ... --log_samples
+        --metadata '{"orders": "cyclic"}' --output_path out
+      calib-harness order out/
+    """
+    show_log()
+    from calib_harness.analysis.position_bias import DEFAULT_METRICS, position_bias
+    from calib_harness.cli.readable import for_reading
+    from calib_harness.cli.render import choose_format, emit, render_data
+    from calib_harness.cli.terminal import show
+    from calib_harness.predictions.asked_orders import read_orders
+    from calib_harness.predictions.load import PredictionStream
+
+    chosen = choose_format(form, output)
+    result = position_bias(
+        read_orders(PredictionStream(logs, tasks=split(tasks), cache=False)),
+        metrics=DEFAULT_METRICS if metrics is None else (split(metrics) or ()),
+        n_resamples=resamples,
+        seed=seed,
+        n_bins=n_bins,
+        binning=binning,
+    )
+    titles = {
+        "values": "Metrics in the order given, averaged over orders, and freed of the prior",
+        "letters": "Prior over letters",
+        "answers": "Questions whose answer changes with the order",
+    }
+    frames = {name: getattr(result, name) for name in titles}
+    if chosen is Format.csv:
+        emit(render_data({"values": result.values}, chosen), output)
+    elif chosen is Format.json:
+        emit(render_data(frames, chosen), output)
+    else:
+        show({titles[name]: for_reading(frame) for name, frame in frames.items()}, chosen, output)

@@ -1,0 +1,146 @@
+"""The other prompt of a task: a lettered one of a cloze prompt, and the other way round.
+
+``metadata: {prompt: cloze}`` or ``{prompt: choice}`` says which is wanted. A task that asks so
+already stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from calib_harness.core.confidence import LETTERS, is_lettered
+from calib_harness.errors import UserError
+from calib_harness.harness.choice_orders import ShownChoices, find_choices, texts_of
+
+FORMS = ("cloze", "choice")
+#: Questions that are compared to tell what of a prompt is the same for all.
+_N_COMPARED = 20
+_CUE = "Answer:"
+
+
+class Asked(NamedTuple):
+    """One question as the stock task asks it: its text, and its choices."""
+
+    text: Any
+    choices: Sequence[str]
+
+
+class Form(Protocol):
+    """Another way of asking the same question."""
+
+    def ask(self, where: str, doc: Any, asked: Asked) -> Asked:
+        """Return the question in this form; UserError, beginning with `where`, if it has none."""
+
+
+def form_of(
+    task: str, wanted: str, docs: Sequence[Any], read: Callable[[Any], Asked]
+) -> Form | None:
+    """Return how a task's questions are asked in the form that is wanted; None if they are.
+
+    Parameters
+    ----------
+    task : str
+        The task's name, for messages.
+    wanted : {"cloze", "choice"}
+    docs : sequence
+        The questions; the first few are compared.
+    read : callable
+        How the stock task asks one.
+
+    Raises
+    ------
+    UserError
+        If the form is not known, or question and choices cannot be told apart.
+    """
+    if wanted not in FORMS:
+        raise UserError(f"{task}: prompt is {wanted!r}; expected {' or '.join(FORMS)}")
+    sample = [docs[i] for i in range(min(len(docs), _N_COMPARED))]
+    asked = [read(doc) for doc in sample]
+    if is_lettered(asked[0].choices) == (wanted == "choice"):
+        return None
+    if wanted == "choice":
+        return _Lettered(_last_line([str(one.text) for one in asked]))
+    heads = [_shown(task, doc, one).head for doc, one in zip(sample, asked, strict=True)]
+    return _Cloze(_heading(heads))
+
+
+class _Lettered:
+    """Shows the choices by letters, before the line that asks for the answer."""
+
+    def __init__(self, cue: str) -> None:
+        self.cue = cue
+
+    def ask(self, where: str, doc: Any, asked: Asked) -> Asked:
+        if not isinstance(asked.text, str):
+            raise UserError(
+                f"{where}: its choices stand in its context, so that there is no question to show "
+                "them after; prompt: choice is not for such a task"
+            )
+        if len(asked.choices) > len(LETTERS):
+            raise UserError(
+                f"{where}: it has {len(asked.choices)} choices, more than letters; prompt: choice "
+                "is not for such a task"
+            )
+        letters = list(LETTERS[: len(asked.choices)])
+        lines = [
+            f"{letter}. {choice.strip()}\n"
+            for letter, choice in zip(letters, asked.choices, strict=True)
+        ]
+        question = asked.text.removesuffix(self.cue).rstrip("\n")
+        return Asked(f"{question}\n{''.join(lines)}{self.cue.lstrip() or _CUE}", letters)
+
+
+class _Cloze:
+    """Leaves out the lettered choices, and scores their texts."""
+
+    def __init__(self, heading: str) -> None:
+        self.heading = heading
+
+    def ask(self, where: str, doc: Any, asked: Asked) -> Asked:
+        shown = _shown(where, doc, asked)
+        head = shown.head.rstrip()
+        if self.heading:
+            head = head.removesuffix(self.heading).rstrip()
+        return Asked(head + shown.tail.rstrip(" "), list(shown.choices))
+
+
+def _shown(where: str, doc: Any, asked: Asked) -> ShownChoices:
+    shown = (
+        find_choices(asked.text, asked.choices, texts_of(doc))
+        if isinstance(asked.text, str)
+        else None
+    )
+    if shown is None:
+        raise UserError(
+            f"{where}: where its prompt shows the choices cannot be read: after each letter there "
+            "must stand a text that is one of the question's own (a column, or an item of one)"
+        )
+    return shown
+
+
+def shown_choices(where: str, doc: Any, asked: Asked, texts: Sequence[str] = ()) -> ShownChoices:
+    """Find the choices that a lettered prompt shows; `texts` are known beside the question's own.
+
+    Raises
+    ------
+    UserError
+        If they cannot be found for certain.
+    """
+    if texts:
+        return _shown(where, [doc, list(texts)], asked)
+    return _shown(where, doc, asked)
+
+
+def _last_line(texts: Sequence[str]) -> str:
+    """Return the last line, if it is the same in all: what asks for the answer; else nothing."""
+    lines = {text[text.rfind("\n") :] if "\n" in text else "" for text in texts}
+    line = lines.pop() if len(lines) == 1 else ""
+    return line if len(texts) > 1 or line.endswith(":") else ""
+
+
+def _heading(heads: Sequence[str]) -> str:
+    """Return the line before the first choice if it is the same in all, as "Options:" is."""
+    lines = {head.rstrip().rpartition("\n")[2].strip() for head in heads}
+    line = lines.pop() if len(lines) == 1 else ""
+    return line if line.endswith((":", "：")) and len(heads) > 1 else ""
