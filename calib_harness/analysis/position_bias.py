@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from calib_harness.core.confidence import LETTERS, pack_scores
 from calib_harness.core.inference import bootstrap_draws
 from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
-from calib_harness.core.resampling import changes_between, estimates_of
+from calib_harness.core.resampling import Draws, changes_between, estimates_of
 from calib_harness.predictions.asked_orders import AskedOrders
 
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
@@ -39,8 +40,8 @@ class PositionBias:
     values : DataFrame
         One row per model × task × metric × method: the value with its interval, and its change
         from `choice`, with the paired interval and p-value. For `ece` and `sce` also `null`, what
-        a calibrated model with these probabilities would show, and `share`: by how much of its
-        value under `choice` the metric falls, with the interval of paired resamples.
+        a calibrated model with these probabilities would show, and `share`: by how much of what
+        it shows under `choice` beyond chance the metric falls, with an interval.
     letters : DataFrame
         One row per model × task × number of choices × letter: the prior with its interval.
     answers : DataFrame
@@ -136,6 +137,7 @@ def _compared(
         for method, table in probs.items()
     }
     rows = []
+    nulls: dict[tuple[str, str], float] = {}
     for method, table in probs.items():
         estimates = estimates_of(draws[method], 0.95)
         changes = changes_between(draws["choice"], draws[method], same=method == "choice")
@@ -159,26 +161,32 @@ def _compared(
             if name in _OF_BIAS:
                 null = calibrated_null(table, metric=name, rng=seed, **options)
                 row["null"] = null.mean
+                nulls[method, name] = null.mean
             if name in _OF_BIAS and method != "choice":
-                row |= _share(draws["choice"][name], draws[method][name])
+                both = nulls["choice", name], nulls[method, name]
+                row |= _share(draws["choice"][name], draws[method][name], *both)
             rows.append(row)
     return rows
 
 
-def _share(given: Any, freed: Any) -> dict[str, float]:
-    """By how much of its value an error falls, with the interval of paired resamples.
+def _share(given: Draws, freed: Draws, null_given: float, null_freed: float) -> dict[str, float]:
+    """By how much of its excess over chance an error falls, with an interval.
 
-    In the world in which each measured gap is real, the first (see `bootstrap`).
+    A plug-in error is partly chance, which no order of the choices takes away; what a calibrated
+    model would show is therefore taken off both. The interval is that of errors from which each
+    paired resample takes its bias off, over all pairs of worlds (see `bootstrap`); it was not
+    simulated.
     """
-    if given.value <= 0:
+    excess = given.value - null_given
+    if excess <= 0:
         return {}
-    before = given.value + given.deviations[:, 0]
-    after = freed.value + freed.deviations[:, 0]
-    value = 1 - freed.value / given.value
-    with np.errstate(divide="ignore", invalid="ignore"):
-        shares = (1 - after / before)[before > 0]
-    low, high = np.quantile(2 * value - shares, [0.025, 0.975])
-    return {"share": value, "share_low": float(low), "share_high": float(min(high, 1.0))}
+    share = 1 - max(freed.value - null_freed, 0.0) / excess
+    ends = [share]
+    for of_given, of_freed in product(given.deviations.T, freed.deviations.T):
+        before = np.maximum(given.value - of_given, 1e-12)
+        after = np.maximum(freed.value - of_freed, 0.0)
+        ends += np.nanquantile(1 - after / before, [0.025, 0.975]).tolist()
+    return {"share": share, "share_low": min(ends), "share_high": max(ends)}
 
 
 def _letters(asked: AskedOrders, n_resamples: int, seed: int) -> list[dict[str, Any]]:

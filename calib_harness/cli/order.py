@@ -35,8 +35,8 @@ def order(
     """Show how much of a choice prompt's ECE and SCE is liking a letter.
 
     Reads logs of lettered tasks that were scored with several orders of their
-    choices. share is by how much of its value under choice a metric falls when
-    the orders are averaged, or when the prior over letters is divided out.
+    choices. share is by how much of its excess over chance under choice an error
+    falls when orders are averaged, or when the prior over letters is divided out.
 
     For example:
 
