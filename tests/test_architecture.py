@@ -27,7 +27,7 @@ ALLOWED = {
         "demo",
     },
 }
-OPEN = {"errors", "output", "paths", "text"}
+OPEN = {"derived_names", "errors", "output", "paths", "text"}
 OPEN_TO_CORE = {"errors"}
 
 # Third-party packages that some rooms must do without, wherever the import stands.

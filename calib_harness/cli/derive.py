@@ -40,7 +40,7 @@ def derive(
     """
     from rich.console import Console
 
-    from calib_harness.harness.derive import PROMPTS
+    from calib_harness.derived_names import PROMPTS
     from calib_harness.harness.derive import derive as write
 
     if prompt not in PROMPTS:

@@ -10,21 +10,17 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
+from calib_harness.derived_names import POOLED, PROMPTS, SUFFIX, Prompt, stem_of
 from calib_harness.errors import UserError
 from calib_harness.harness.stock import stock_paths
 from calib_harness.text import did_you_mean
-
-Prompt = Literal["stock", "cloze", "choice", "both"]
-PROMPTS: tuple[Prompt, ...] = ("stock", "cloze", "choice", "both")
-SUFFIX = "_calib"
-POOLED = "_calib_pooled"
 
 _CLASS = "class: !function calib_harness.CalibrationTask\n"
 _POOLED_CLASS = "class: !function calib_harness.PooledTask\n"
@@ -112,26 +108,6 @@ def why_not(entry: Entry) -> str | None:
             f"it counts results of its own ({', '.join(metrics[:3])}) and no acc, so that nothing "
             "says which choice is right"
         )
-    return None
-
-
-def stem_of(name: str) -> tuple[str, Prompt, bool] | None:
-    """Take a derived task's name apart: stock name, prompt, whether pooled; None if it is not one.
-
-    Examples
-    --------
-    >>> stem_of("arc_easy_calib_choice"), stem_of("mmlu_calib_pooled"), stem_of("arc_easy")
-    (('arc_easy', 'choice', False), ('mmlu', 'stock', True), None)
-    """
-    endings: tuple[tuple[str, Prompt, bool], ...] = (
-        (POOLED, "stock", True),
-        (f"{SUFFIX}_cloze", "cloze", False),
-        (f"{SUFFIX}_choice", "choice", False),
-        (SUFFIX, "stock", False),
-    )
-    for ending, prompt, pool in endings:
-        if name.endswith(ending) and len(name) > len(ending):
-            return name.removesuffix(ending), prompt, pool
     return None
 
 

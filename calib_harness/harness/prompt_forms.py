@@ -6,6 +6,7 @@ already stays as it is.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -24,6 +25,7 @@ class Asked(NamedTuple):
 
     text: Any
     choices: Sequence[str]
+    order: Sequence[int] | None = None  # which of the stock choices stands where, if shuffled
 
 
 class Form(Protocol):
@@ -34,7 +36,11 @@ class Form(Protocol):
 
 
 def form_of(
-    task: str, wanted: str, docs: Sequence[Any], read: Callable[[Any], Asked]
+    task: str,
+    wanted: str,
+    docs: Sequence[Any],
+    read: Callable[[Any], Asked],
+    gold_of: Callable[[Any], int | None],
 ) -> Form | None:
     """Return how a task's questions are asked in the form that is wanted; None if they are.
 
@@ -47,6 +53,10 @@ def form_of(
         The questions; the first few are compared.
     read : callable
         How the stock task asks one.
+    gold_of : callable
+        The index of its right choice. Where it is the same in all that are compared, as in SciQ and
+        TruthfulQA MC1, letters are given in an order that the question fixes: a model could learn,
+        or prefer, one letter.
 
     Raises
     ------
@@ -60,7 +70,8 @@ def form_of(
     if is_lettered(asked[0].choices) == (wanted == "choice"):
         return None
     if wanted == "choice":
-        return _Lettered(_last_line([str(one.text) for one in asked]))
+        one_gold = len(sample) > 1 and len({gold_of(doc) for doc in sample}) == 1
+        return _Lettered(_last_line([str(one.text) for one in asked]), shuffles=one_gold)
     heads = [_shown(task, doc, one).head for doc, one in zip(sample, asked, strict=True)]
     return _Cloze(_heading(heads))
 
@@ -68,8 +79,8 @@ def form_of(
 class _Lettered:
     """Shows the choices by letters, before the line that asks for the answer."""
 
-    def __init__(self, cue: str) -> None:
-        self.cue = cue
+    def __init__(self, cue: str, *, shuffles: bool) -> None:
+        self.cue, self.shuffles = cue, shuffles
 
     def ask(self, where: str, doc: Any, asked: Asked) -> Asked:
         if not isinstance(asked.text, str):
@@ -83,12 +94,15 @@ class _Lettered:
                 "is not for such a task"
             )
         letters = list(LETTERS[: len(asked.choices)])
+        if find_choices(asked.text, letters, frozenset(c.strip() for c in asked.choices)):
+            return Asked(asked.text, letters)  # as in LogiQA, which shows letters and scores texts
+        order = _shuffled(asked) if self.shuffles else range(len(letters))
         lines = [
-            f"{letter}. {choice.strip()}\n"
-            for letter, choice in zip(letters, asked.choices, strict=True)
+            f"{letter}. {asked.choices[k].strip()}\n"
+            for letter, k in zip(letters, order, strict=True)
         ]
         question = asked.text.removesuffix(self.cue).rstrip("\n")
-        return Asked(f"{question}\n{''.join(lines)}{self.cue.lstrip() or _CUE}", letters)
+        return Asked(f"{question}\n{''.join(lines)}{self.cue.lstrip() or _CUE}", letters, order)
 
 
 class _Cloze:
@@ -130,6 +144,15 @@ def shown_choices(where: str, doc: Any, asked: Asked, texts: Sequence[str] = ())
     if texts:
         return _shown(where, [doc, list(texts)], asked)
     return _shown(where, doc, asked)
+
+
+def _shuffled(asked: Asked) -> list[int]:
+    """Return an order of the choices that question and choices fix."""
+
+    def digest(k: int) -> bytes:
+        return hashlib.sha256(f"{asked.text}\n{asked.choices[k]}".encode()).digest()
+
+    return sorted(range(len(asked.choices)), key=digest)
 
 
 def _last_line(texts: Sequence[str]) -> str:

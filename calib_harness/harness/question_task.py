@@ -58,6 +58,7 @@ class QuestionTask(ConfigurableTask):
                 wanted,
                 self.task_docs,
                 lambda doc: Asked(self._stock_text(doc), self._stock_choices(doc)),
+                self._gold,
             )
 
     # -- reading a question --------------------------------------------------------------
@@ -80,8 +81,12 @@ class QuestionTask(ConfigurableTask):
         gold = only_gold(str(self.config.task), target)
         if self._form is None:
             return gold
-        index = gold_among(self._stock_choices(doc), gold)
-        return gold if index is None else index
+        choices = self._stock_choices(doc)
+        index = gold_among(choices, gold)
+        if index is None:
+            return gold
+        order = self._ask(doc, self._stock_text(doc), choices).order
+        return index if order is None else list(order).index(index)
 
     def _stock_text(self, doc: Any, doc_to_text: Any = None) -> Any:
         return self._read("doc_to_text", super().doc_to_text, doc, doc_to_text)

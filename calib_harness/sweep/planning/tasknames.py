@@ -11,9 +11,10 @@ import fnmatch
 import importlib.util
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
+from calib_harness.derived_names import stem_of
 from calib_harness.errors import UserError
 from calib_harness.paths import task_path
 from calib_harness.text import did_you_mean
@@ -82,8 +83,14 @@ def _is_small(path: str) -> bool:
         return False
 
 
+def _is_known(name: str, known: Container[str]) -> bool:
+    """Tell whether a name is known, or that of a calibration task made of a known one."""
+    stem = stem_of(name)
+    return name in known or (stem is not None and stem[0] in known)
+
+
 def check_tasks(wanted: Iterable[tuple[str, str]], include_path: Path | None, spec: Path) -> None:
-    """Raise UserError for names that no task, group or tag bears.
+    """Raise UserError for names that no task, group or tag bears, nor a derived one's stock task.
 
     Parameters
     ----------
@@ -100,14 +107,14 @@ def check_tasks(wanted: Iterable[tuple[str, str]], include_path: Path | None, sp
     # The spec's own folder and ours come last in the list and are small; lm-eval's is large.
     for folder in reversed(task_folders(include_path)):
         known |= known_tasks([folder])
-        if known.issuperset(name for _, name in wanted):
+        if all(_is_known(name, known) for _, name in wanted):
             return
     mistakes = []
     for location, name in wanted:
         if name.endswith((".yaml", ".yml")):
             if not Path(name).is_file():
                 mistakes.append(f"{spec}: {location}: expected a task's YAML file, got {name!r}")
-        elif name not in known and not fnmatch.filter(known, name):
+        elif not _is_known(name, known) and not fnmatch.filter(known, name):
             hint = (
                 did_you_mean(name, known, cutoff=0.5) or "list the tasks with 'calib-harness tasks'"
             )
