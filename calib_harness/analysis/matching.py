@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from calib_harness.errors import UserError
+from calib_harness.predictions.gold import joint_check
 from calib_harness.predictions.table import Predictions
 from calib_harness.text import nearest
 
@@ -206,7 +207,7 @@ def _warn_about_settings(chosen: tuple[Predictions, ...]) -> None:
 
 
 def shared_settings(runs: Sequence[Predictions]) -> dict[str, object]:
-    """Return the columns that tell apart the rows of runs that were matched.
+    """Return the columns that tell apart the rows of runs that were matched, and ``gold``.
 
     Shots and chat template are None where the runs differ in them.
     """
@@ -215,4 +216,5 @@ def shared_settings(runs: Sequence[Predictions]) -> dict[str, object]:
     for name in ("n_shot", "chat_template"):
         values = {getattr(run.header, name) for run in runs}
         shared[name] = getattr(h, name) if len(values) == 1 else None
+    shared["gold"] = joint_check(run.header.gold for run in runs)
     return shared

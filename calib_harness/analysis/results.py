@@ -20,6 +20,7 @@ CHANGE_COLUMNS = [
     *("n", "n_base_only", "n_aligned_only", "n_unusable", "n_changed"),
     *("base_null", "aligned_null", "chat_template", "clear"),
     *("excess_change", "bias_low", "bias_high", "harm", "n_tests"),
+    "gold",
 ]
 DECOMPOSITION_COLUMNS = [
     *("family", "base", "aligned", "task", "method", "n_shot"),
@@ -58,7 +59,8 @@ class Comparison:
         confidence and accuracy are real or noise on either side; ``harm``, 1 for worse (by the
         excess), -1 for better; ``clear``, whether that is evidence (see `clear_changes`). The
         prompt settings, ``n_shot`` and ``chat_template``, are None where they are unknown or the
-        two sides differ.
+        two sides differ. ``gold`` is the lesser of what is known of either side's gold
+        (``Header.gold``).
     over_families : DataFrame
         One row per task × method × prompt settings × metric: ``n_pairs, n_families, n_harmed,
         n_improved, n_tied, share_harmed`` (of the pairs that changed, by their excess), its 95 %

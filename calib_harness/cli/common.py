@@ -33,6 +33,13 @@ NBins = Annotated[int, typer.Option("--n-bins", help="Number of bins M.")]
 Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass or adaptive.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
 AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
+Pool = Annotated[
+    str | None,
+    typer.Option(
+        "--pool",
+        help="Groups or patterns (mmlu, bbh, 'mmlu_*'): all their questions count as one task's.",
+    ),
+]
 Form = Annotated[
     Format | None,
     typer.Option(
@@ -53,7 +60,7 @@ _FLAGS = {
     name: f"--{name.replace('_', '-')}"
     for name in (
         *("metrics", "methods", "tasks", "n_bins", "binning", "seed", "level", "fit_on"),
-        *("pairs", "chain", "base", "aligned", "by", "output"),
+        *("pairs", "chain", "base", "aligned", "by", "output", "pool"),
     )
 } | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
 _FIRST_WORD = re.compile(r"\w+")

@@ -18,6 +18,7 @@ from calib_harness.cli.common import (
     NBins,
     NoCache,
     Output,
+    Pool,
     Seed,
     Tasks,
     cache_of,
@@ -58,6 +59,7 @@ def compare(
     metrics: Metrics = None,
     methods: Methods = None,
     tasks: Tasks = None,
+    pool: Pool = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     resamples: Annotated[
@@ -119,6 +121,7 @@ def compare(
         logs,
         methods=split(methods),
         tasks=split(tasks),
+        pool=split(pool) or (),
         cache=cache_of(cache, no_cache),
     )
     result = (

@@ -17,6 +17,7 @@ from calib_harness.cli.common import (
     NBins,
     NoCache,
     Output,
+    Pool,
     Seed,
     Tasks,
     cache_of,
@@ -42,6 +43,7 @@ def metrics(
     fit_on: Annotated[
         str | None, typer.Option("--fit-on", help="Task whose temperature is transferred.")
     ] = None,
+    pool: Pool = None,
     all_runs: AllRuns = False,
     form: Form = None,
     output: Output = None,
@@ -58,6 +60,7 @@ def metrics(
 
       calib-harness metrics out/ --metrics acc,ece,sce --output table.csv
       calib-harness metrics out/ --methods choice --recalibrate
+      calib-harness metrics out/ --pool mmlu
       calib-harness metrics hf://datasets/org/details --tasks arc_challenge
     """
     show_log()
@@ -74,6 +77,7 @@ def metrics(
             logs,
             methods=split(methods),
             tasks=split(tasks),
+            pool=split(pool) or (),
             all_runs=all_runs,
             cache=cache_of(cache, no_cache),
         ),

@@ -64,6 +64,8 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
         chat = shown.pop("chat_template")
         if chat.nunique(dropna=False) > 1:
             shown.insert(list(shown.columns).index("n_shot") + 1, "chat_template", chat)
+    if "gold" in shown.columns and not (shown["gold"] == NOT_VERIFIED).any():
+        shown = shown.drop(columns="gold")
     # Counts of left-out questions appear where there are any.
     for column in ("n_base_only", "n_aligned_only", "n_unusable", "n_changed", "n_dropped"):
         if column in shown.columns and not frame[column].any():

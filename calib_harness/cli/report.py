@@ -19,6 +19,7 @@ from calib_harness.cli.common import (
     Metrics,
     NBins,
     NoCache,
+    Pool,
     Seed,
     Tasks,
     cache_of,
@@ -43,6 +44,7 @@ def report(
     metrics: Metrics = None,
     methods: Methods = None,
     tasks: Tasks = None,
+    pool: Pool = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     resamples: Annotated[
@@ -84,6 +86,7 @@ def report(
         metrics=DEFAULT_METRICS if metrics is None else split(metrics),
         methods=split(methods),
         tasks=split(tasks),
+        pool=split(pool) or (),
         n_bins=n_bins,
         binning=binning,
         n_resamples=resamples,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import metadata
@@ -18,7 +18,6 @@ from calib_harness.output import make_ready
 from calib_harness.page.html import render_page
 from calib_harness.page.payload import make_payload
 from calib_harness.page.sources import read_sources
-from calib_harness.predictions.load import CacheLike
 from calib_harness.predictions.table import Predictions
 
 logger = logging.getLogger(__name__)
@@ -36,18 +35,15 @@ def make_report(
     pairs: Path | None = None,
     chain: Path | None = None,
     metrics: Sequence[str] = DEFAULT_METRICS,
-    methods: Iterable[str] | None = None,
-    tasks: Iterable[str] | None = None,
     n_bins: int = 15,
     binning: str = "uniform",
     n_resamples: int | None = None,
     seed: int = 0,
     questions: int | None = None,
-    all_runs: bool = False,
-    cache: CacheLike = None,
     n_jobs: int = 1,
     title: str = "Calibration report",
     command: str = "",
+    **reading: Any,
 ) -> Path:
     """Write the page of some logs.
 
@@ -70,8 +66,6 @@ def make_report(
         Questions of each task whose texts and answers the page carries, the most telling ones;
         0 for none. By default up to 300, fewer of a page of very many runs, and none of a
         benchmark whose authors ask that it not be spread.
-    methods, tasks, all_runs, cache
-        As for ``load_predictions``.
     n_jobs : int
         Processes, where there is work for several; the page does not depend on their number. A
         script that asks for more than one needs ``if __name__ == "__main__":``.
@@ -79,6 +73,8 @@ def make_report(
         Heading of the page.
     command : str
         How to make the page again; shown at its foot.
+    **reading
+        What to read and how, as for ``load_predictions``.
 
     Returns
     -------
@@ -96,9 +92,7 @@ def make_report(
     if questions is not None:
         check_count("questions", questions, least=0)
     path = make_ready(Path(output), (".html", ".htm"))
-    sources = read_sources(
-        logs, pairs, chain, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache
-    )
+    sources = read_sources(logs, pairs, chain, **reading)
     if sources.pairs is not None and n_resamples == 0:
         raise UserError("changes need --resamples of at least 2: leave it or --pairs out.")
     of_changes = n_resamples

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -13,7 +14,7 @@ from calib_harness.analysis.matching import Models
 from calib_harness.analysis.pairs_file import read_chain, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.headers import Log
-from calib_harness.predictions.load import CacheLike, PredictionStream
+from calib_harness.predictions.load import PredictionStream
 from calib_harness.predictions.table import DEFAULT_REVISIONS, Predictions
 
 logger = logging.getLogger(__name__)
@@ -64,11 +65,7 @@ def read_sources(
     logs: str | Path | Sequence[str | Path],
     pairs: Path | None = None,
     chain: Path | None = None,
-    *,
-    methods: Iterable[str] | None = None,
-    tasks: Iterable[str] | None = None,
-    all_runs: bool = False,
-    cache: CacheLike = None,
+    **reading: Any,
 ) -> Sources:
     """Read logs and, from `pairs`, `chain` or a sweep's own tables, who belongs to whom.
 
@@ -78,7 +75,7 @@ def read_sources(
         As ``load_predictions``, or if `pairs` or `chain` cannot be read.
     """
     folders = [logs] if isinstance(logs, (str, Path)) else list(logs)
-    stream = PredictionStream(folders, methods=methods, tasks=tasks, all_runs=all_runs, cache=cache)
+    stream = PredictionStream(folders, **reading)
     given_pairs = read_pairs(pairs) if pairs is not None else _tables(folders, "pairs")
     given_chains = _chains(chain, folders)
     reader = stream.find()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -141,6 +141,12 @@ def _literal(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, RecursionError, MemoryError):  # the last two: nested deeply
         return None
+
+
+def joint_check(checks: Iterable[str]) -> str:
+    """Return what is known of the gold of several logs together: the least of all."""
+    known = set(checks) - {NONE}
+    return next((one for one in (NOT_VERIFIED, "", CONFIRMED, STATED) if one in known), NONE)
 
 
 def settle(

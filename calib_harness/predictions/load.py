@@ -24,6 +24,7 @@ from calib_harness.predictions.columns import (
 from calib_harness.predictions.files import LogsLike, describe, find_files
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
 from calib_harness.predictions.kept import Store, default_cache
+from calib_harness.predictions.pooling import Pools, pooled
 from calib_harness.predictions.records import read_records
 from calib_harness.predictions.table import UNDECIDED, LogContents, Predictions
 
@@ -55,6 +56,9 @@ class PredictionStream:
         the user's cache folder. False keeps nothing.
     storage_options : mapping, optional
         Passed to fsspec.
+    pool : iterable of str
+        Groups of tasks (``mmlu``, any group of lm-eval's) or patterns (``mmlu_*``): the questions
+        of all tasks of one are read as one task's, under its name.
 
     Raises
     ------
@@ -70,6 +74,7 @@ class PredictionStream:
     all_runs: bool = False
     cache: CacheLike = None
     storage_options: Mapping[str, Any] | None = None
+    pool: Iterable[str] = ()
 
     def __post_init__(self) -> None:
         """Check the methods now, and make lists that can be gone through again."""
@@ -77,6 +82,8 @@ class PredictionStream:
         tasks = {self.tasks} if isinstance(self.tasks, str) else self.tasks
         object.__setattr__(self, "logs", logs)
         object.__setattr__(self, "methods", check_methods(self.methods))
+        pool = (self.pool,) if isinstance(self.pool, str) else tuple(self.pool)
+        object.__setattr__(self, "pool", pool)
         object.__setattr__(self, "tasks", None if tasks is None else frozenset(tasks))
 
     def find(self) -> LogReader:
@@ -99,7 +106,7 @@ class PredictionStream:
         wanted = None if self.methods is None else tuple(self.methods)
         missing = _Missing(wanted)
         found = False
-        for contents in reader:
+        for contents in self._contents(reader):
             missing.note(contents)
             for predictions in contents.predictions:
                 if wanted is None or predictions.header.method in wanted:
@@ -108,6 +115,12 @@ class PredictionStream:
         missing.report()
         if not found and wanted is not None:
             raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
+
+    def _contents(self, reader: LogReader) -> Iterator[LogContents]:
+        if not self.pool:
+            return iter(reader)
+        pools = Pools.of(reader.logs, self.pool, all_runs=self.all_runs)
+        return pooled(reader.read_all(), pools, all_runs=self.all_runs)
 
     def __iter__(self) -> Iterator[Predictions]:
         return self.read(self.find())
@@ -239,13 +252,18 @@ class LogReader:
         return len(self.logs)
 
     def __iter__(self) -> Iterator[LogContents]:
+        return (contents for _, contents in self.read_all() if contents is not None)
+
+    def read_all(self) -> Iterator[tuple[Log, LogContents | None]]:
+        """Read every log in turn; None for one that cannot be used."""
         unreadable: list[str] = []
         for log in self.logs:
             contents = self.read(log)
             if isinstance(contents, LogContents):
-                yield contents
+                yield log, contents
             else:
                 unreadable.append(contents)
+                yield log, None
         if len(unreadable) == len(self.logs):
             raise UserError(f"none of {len(self.logs)} log(s) can be used: {unreadable[0]}")
 

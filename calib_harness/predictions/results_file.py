@@ -35,7 +35,8 @@ class ResultsInfo:
     """A run as its results file describes it; None or empty where it does not say.
 
     ``metrics`` holds the file's own numbers, task by task, under lm-eval's ``metric,filter``;
-    ``prompts`` the templates of each task's YAML; ``packages`` the versions of what computed.
+    ``prompts`` the templates of each task's YAML; ``packages`` the versions of what computed;
+    ``groups`` the tasks and groups below each group.
     """
 
     model: str | None = None
@@ -50,6 +51,7 @@ class ResultsInfo:
     task_versions: dict[str, str] = field(default_factory=dict)
     prompts: dict[str, dict[str, str]] = field(default_factory=dict)
     packages: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -92,6 +94,7 @@ def parse_results(data: bytes) -> ResultsInfo:
         task_versions={str(k): str(v) for k, v in _mapping(raw.get("versions")).items()},
         prompts=_prompts(raw),
         packages=_packages(raw),
+        groups=_groups(raw),
     )
 
 
@@ -161,6 +164,15 @@ def _packages(raw: dict[str, Any]) -> dict[str, str]:
     torch = re.search(r"PyTorch version: (\S+)", str(raw.get("pretty_env_info")))
     named["torch"] = torch[1] if torch else None
     return {name: str(version) for name, version in named.items() if version}
+
+
+def _groups(raw: dict[str, Any]) -> dict[str, list[str]]:
+    """Members of each group; a task that stands alone has none."""
+    return {
+        str(name): [str(member) for member in members]
+        for name, members in _mapping(raw.get("group_subtasks")).items()
+        if isinstance(members, list) and members
+    }
 
 
 def _iso_date(value: Any) -> str:

@@ -114,6 +114,8 @@ class Predictions:
         Equal where two questions were asked in the same words; None if that is not known.
     truncated : ndarray of int64, shape (n,), or None
         Tokens cut off the beginning of the question's longest request; None if not known.
+    subject : ndarray of str objects, shape (n,), or None
+        Task that each question of a pool belongs to; None outside pools.
     """
 
     header: Header
@@ -123,6 +125,7 @@ class Predictions:
     doc_hash: npt.NDArray[np.object_]
     prompt: Ints | None = None
     truncated: Ints | None = None
+    subject: npt.NDArray[np.object_] | None = None
 
     def __len__(self) -> int:
         return len(self.gold)
@@ -175,9 +178,9 @@ class Predictions:
 
     def take(self, rows: Ints | Bools) -> Predictions:
         """Return the run on some of its questions: `rows` are indices or a mask of shape (n,)."""
-        optional = {
-            name: None if values is None else values[rows]
-            for name, values in (("prompt", self.prompt), ("truncated", self.truncated))
+        optional: dict[str, Any] = {
+            name: None if getattr(self, name) is None else getattr(self, name)[rows]
+            for name in ("prompt", "truncated", "subject")
         }
         return Predictions(
             self.header,

@@ -1,0 +1,128 @@
+"""Several tasks' questions as one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calib_harness import UserError, compare, ece, load_predictions
+from calib_harness.predictions.pooling import KNOWN_GROUPS
+from calib_harness.predictions.samples import write_example_log
+from tests.predictions.entries import entry, write_run
+
+SUBJECTS = ("mmlu_anatomy", "mmlu_virology", "mmlu_sociology")
+
+
+def write_subjects(folder: Path, model: str, tasks: tuple[str, ...] = SUBJECTS) -> None:
+    for seed, task in enumerate(tasks):
+        write_example_log(folder, model=model, task=task, n=30 + seed, seed=seed, sharpness=2.0)
+
+
+def test_a_pool_is_its_tasks_questions_one_after_the_other(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m")
+    write_example_log(tmp_path, model="org/m", task="arc", n=10)
+    alone = {p.header.task: p for p in load_predictions(tmp_path, cache=False)}
+    arc, pool = load_predictions(tmp_path, cache=False, pool=["mmlu"])
+    assert (arc.header.task, pool.header.task) == ("arc", "mmlu")
+    assert len(pool) == 30 + 31 + 32
+    assert pool.subject is not None
+    for task in SUBJECTS:
+        part = pool.take(pool.subject == task)
+        np.testing.assert_array_equal(part.scores, alone[task].scores)
+        np.testing.assert_array_equal(part.gold, alone[task].gold)
+    probs = np.concatenate([alone[task].probs for task in sorted(SUBJECTS)])
+    gold = np.concatenate([alone[task].gold for task in sorted(SUBJECTS)])
+    assert ece(pool.probs, pool.gold) == pytest.approx(ece(probs, gold), abs=1e-12)
+    mean = np.mean([ece(alone[task].probs, alone[task].gold) for task in SUBJECTS])
+    assert ece(pool.probs, pool.gold) < mean  # which is biased upwards
+
+
+def test_categories_of_mmlu_are_known_and_add_up(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m")
+    runs = load_predictions(tmp_path, cache=False, pool=["mmlu_stem", "mmlu_other"])
+    assert {p.header.task: len(p) for p in runs} == {
+        "mmlu_stem": 30,
+        "mmlu_other": 31,
+        "mmlu_sociology": 32,
+    }
+    assert len(KNOWN_GROUPS["mmlu"]) == 3 * 57
+
+
+def test_a_group_of_the_results_file_and_a_pattern_name_the_same_tasks(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m", ("x_a", "x_b", "y"))
+    results = next((tmp_path / "org__m").glob("results_*.json"))
+    content = json.loads(results.read_text())
+    content["group_subtasks"] = {"all": ["inner"], "inner": ["x_a", "x_b"], "y": []}
+    results.write_text(json.dumps(content))
+    for name in ("all", "inner", "x_*"):
+        runs = load_predictions(tmp_path, cache=False, pool=name)
+        assert {p.header.task: len(p) for p in runs} == {name: 61, "y": 32}
+
+
+def test_choices_of_unequal_number_and_methods_that_one_task_lacks(
+    tmp_path: Path,
+) -> None:
+    tokens = [[-1.0], [-2.0]]
+    with_tokens = entry(0, [-1.0, -2.0], 0, texts=["u", "v"], tokens=tokens)
+    without = entry(1, [-1.0, -2.0, -3.0], 0, texts=["u", "v", "w"])
+    write_run(tmp_path, [with_tokens], task="t_1", date="2025-03-04T00-00-00.0")
+    write_run(tmp_path, [without], task="t_2")
+    runs = load_predictions(tmp_path, cache=False, pool="t_*")
+    assert [p.header.method for p in runs] == ["continuation-sum", "continuation-bytes"]
+    assert np.isnan(runs[0].scores[0, 2])
+    with pytest.raises(UserError, match="no log-probabilities of single tokens"):
+        load_predictions(tmp_path, cache=False, pool="t_*", methods="continuation-min")
+
+
+def test_models_with_other_tasks_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_subjects(tmp_path, "org/whole")
+    write_subjects(tmp_path, "org/part", SUBJECTS[:2])
+    load_predictions(tmp_path, cache=False, pool="mmlu")
+    assert "org/part has 2 of the 3 tasks pooled as mmlu (not mmlu_sociology)" in caplog.text
+
+
+def test_settings_and_repetitions_are_not_pooled_together(tmp_path: Path) -> None:
+    for date in ("2025-01-01T00-00-00.0", "2025-01-02T00-00-00.0"):
+        for task in ("t_1", "t_2"):
+            write_example_log(tmp_path, model="m", task=task, n=10, date=date)
+    assert [len(p) for p in load_predictions(tmp_path, cache=False, pool="t_*")] == [20]
+    both = load_predictions(tmp_path, cache=False, pool="t_*", all_runs=True)
+    assert [len(p) for p in both] == [20, 20]
+
+
+def test_pools_are_compared_on_their_shared_questions(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m")
+    write_subjects(tmp_path, "org/m-chat", SUBJECTS[:2])
+    runs = load_predictions(tmp_path, cache=False, pool="mmlu")
+    changes = compare(runs, base="org/m", aligned="org/m-chat", n_resamples=50).changes
+    assert set(changes["task"]) == {"mmlu"}
+    assert set(changes["n"]) == {61}
+    assert set(changes["gold"]) == {"confirmed"}
+
+
+def test_a_log_that_cannot_be_used_is_no_part_of_its_pool(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m")
+    next((tmp_path / "org__m").glob("samples_mmlu_virology*")).write_text("{")
+    (pool,) = load_predictions(tmp_path, cache=False, pool="mmlu")
+    assert len(pool) == 30 + 32
+
+
+@pytest.mark.parametrize(
+    ("pool", "message"),
+    [
+        (["bbh"], r"pool must be a group \(mmlu, .*\) or a pattern of tasks; 'bbh' is none"),
+        (["z_*"], r"'z_\*' is none that has logs here, whose tasks are mmlu_anatomy"),
+        (["mmlu", "mmlu_*"], "pool names mmlu and mmlu_\\*, and mmlu_anatomy belongs to both"),
+    ],
+)
+def test_a_pool_that_cannot_be_made_is_one_sentence(
+    tmp_path: Path, pool: list[str], message: str
+) -> None:
+    write_subjects(tmp_path, "org/m")
+    with pytest.raises(UserError, match=message):
+        load_predictions(tmp_path, cache=False, pool=pool)
