@@ -22,6 +22,7 @@ from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import Options
 from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
+from calib_harness.predictions.foreign.table_form import CONFIDENCE
 from calib_harness.predictions.table import UNDECIDED, Floats, Ints, Predictions
 
 logger = logging.getLogger(__name__)
@@ -34,6 +35,13 @@ RUN_COLUMNS = [
     *("source", "gold"),
 ]
 COUNT_COLUMNS = ["n", "n_unusable", "n_tied", "n_distinct", "n_truncated", "M"]
+#: Metrics of each question's confidence and correctness alone.
+TOP_LABEL_METRICS = frozenset(
+    [
+        *("acc", "ece", "ece_rms", "ece_debiased", "mce", "smece"),
+        *("auroc", "aurc", "overconfidence"),
+    ]
+)
 #: What the probabilities of a question's letters may exceed 1 by: rounding, in half precision too.
 MASS_TOLERANCE = 0.01
 VALUE_COLUMNS = ["metric", "value", "stderr", "low", "high"]
@@ -232,10 +240,13 @@ def _estimates(
 ) -> dict[str, _Row]:
     """Value, standard error and interval of each metric, in the order asked for."""
     result: dict[str, _Row] = {}
+    without: list[str] = []  # what confidence and correctness alone do not give
     for name in options.metrics:
         if name == "choice_mass":  # of letters only
             if p.header.method == "choice":
                 result[name] = _choice_mass(p, options)
+        elif p.header.method == CONFIDENCE and name not in TOP_LABEL_METRICS:
+            without.append(name)
         elif name in LOSSES:
             result[name] = _mean_loss(name, probs, gold, options)
         elif name == "acc" and len(gold) < len(p):
@@ -245,7 +256,7 @@ def _estimates(
     named = [name for name, row in result.items() if name in METRICS and np.isnan(row[0])]
     if len(gold) and named:
         result.update(_evaluate(named, probs, gold, options, draws))
-    return result
+    return result | dict.fromkeys(without, (np.nan,) * 4)
 
 
 def _accuracy(p: Predictions, options: SummaryOptions, draws: dict[str, Draws] | None) -> _Row:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, overload
 import typer
 
 from calib_harness.cli.render import Format
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError, UserError
 from calib_harness.text import visible
 
 if TYPE_CHECKING:
@@ -40,6 +40,20 @@ Pool = Annotated[
         help="Groups or patterns (mmlu, bbh, 'mmlu_*'): all their questions count as one task's.",
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns", help="Of tables: what holds what, e.g. gold=answer,scores=lp_a|lp_b."
+    ),
+]
+Scores = Annotated[
+    str | None,
+    typer.Option("--scores", help="Of tables: sum, min, mean, bytes, letter, logit or prob."),
+]
+About = Annotated[
+    str | None,
+    typer.Option("--about", help="What a table does not say, e.g. model=org/m,task=arc,n_shot=5."),
+]
 Form = Annotated[
     Format | None,
     typer.Option(
@@ -61,6 +75,7 @@ _FLAGS = {
     for name in (
         *("metrics", "methods", "tasks", "n_bins", "binning", "seed", "level", "fit_on"),
         *("pairs", "chain", "base", "aligned", "by", "output", "pool"),
+        *("columns", "scores", "about"),
     )
 } | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
 _FIRST_WORD = re.compile(r"\w+")
@@ -80,6 +95,15 @@ def as_typed(sentence: str) -> str:
 def cache_of(cache: Path | None, no_cache: bool) -> CacheLike:
     """Return what the loaders take for --cache and --no-cache: a folder, none, the user's own."""
     return False if no_cache else cache
+
+
+def mapping_of(text: str | None, name: str) -> dict[str, str]:
+    """Split an option of the form KEY=VALUE,KEY=VALUE."""
+    pairs = [part.partition("=") for part in split(text) or []]
+    for key, sign, value in pairs:
+        if not (key.strip() and sign and value.strip()):
+            raise ArgumentError(f"{name} must be KEY=VALUE,KEY=VALUE; got {key + sign + value!r}.")
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def workers(jobs: int | None) -> int:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calib_harness.cli.common import (
+    About,
     Binning,
     Cache,
+    Columns,
     Form,
     Logs,
     Methods,
@@ -19,9 +21,11 @@ from calib_harness.cli.common import (
     NoCache,
     Output,
     Pool,
+    Scores,
     Seed,
     Tasks,
     cache_of,
+    mapping_of,
     show_log,
     split,
 )
@@ -60,6 +64,9 @@ def compare(
     methods: Methods = None,
     tasks: Tasks = None,
     pool: Pool = None,
+    columns: Columns = None,
+    scores: Scores = None,
+    about: About = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     resamples: Annotated[
@@ -122,6 +129,9 @@ def compare(
         methods=split(methods),
         tasks=split(tasks),
         pool=split(pool) or (),
+        columns=mapping_of(columns, "columns"),
+        scores=scores,
+        about=mapping_of(about, "about"),
         cache=cache_of(cache, no_cache),
     )
     result = (

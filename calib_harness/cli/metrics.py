@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from calib_harness.cli.common import (
+    About,
     AllRuns,
     Binning,
     Cache,
+    Columns,
     Form,
     Logs,
     Methods,
@@ -18,9 +20,11 @@ from calib_harness.cli.common import (
     NoCache,
     Output,
     Pool,
+    Scores,
     Seed,
     Tasks,
     cache_of,
+    mapping_of,
     show_log,
     split,
     workers,
@@ -44,6 +48,9 @@ def metrics(
         str | None, typer.Option("--fit-on", help="Task whose temperature is transferred.")
     ] = None,
     pool: Pool = None,
+    columns: Columns = None,
+    scores: Scores = None,
+    about: About = None,
     all_runs: AllRuns = False,
     form: Form = None,
     output: Output = None,
@@ -78,6 +85,9 @@ def metrics(
             methods=split(methods),
             tasks=split(tasks),
             pool=split(pool) or (),
+            columns=mapping_of(columns, "columns"),
+            scores=scores,
+            about=mapping_of(about, "about"),
             all_runs=all_runs,
             cache=cache_of(cache, no_cache),
         ),

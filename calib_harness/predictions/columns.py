@@ -25,6 +25,7 @@ from calib_harness.predictions.entry import (
     Choices,
     Entry,
     EntryError,
+    NoSampleError,
     NotMultipleChoiceError,
     OtherFormatError,
     decode_choices,
@@ -47,6 +48,10 @@ _PLAIN_FILTERS = (None, "none", "continuation-sum", "choice")
 
 class UnusableLogError(Exception):
     """The whole log cannot be used; the message says why, as the end of a sentence."""
+
+
+class NoSampleLogError(UnusableLogError):
+    """The file begins like no sample log of lm-eval; it may be a table."""
 
 
 class NotMultipleChoiceLogError(UnusableLogError):
@@ -109,6 +114,10 @@ class Columns:
             self.problems.append(f"{record.place} was skipped: {error}")
         except OtherFormatError as error:
             raise UnusableLogError(str(error)) from None
+        except NoSampleError as error:
+            if self.n_records == 1:
+                raise NoSampleLogError(str(error)) from None
+            self.problems.append(f"{record.place} was skipped: {error}")
         except EntryError as error:
             self.problems.append(f"{record.place} was skipped: {error}")
         if self.n_records == 20 and not len(self) and self._not_multiple_choice:

@@ -28,6 +28,10 @@ class OtherFormatError(EntryError):
     """An entry of a file that another program wrote, or a version that is not read."""
 
 
+class NoSampleError(EntryError):
+    """An entry that lacks what makes an entry of a sample log."""
+
+
 class NotMultipleChoiceError(EntryError):
     """An entry of a task without choices."""
 
@@ -206,7 +210,7 @@ def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
                 "is what lm-eval 0.3 wrote with --write_out, which is not read: run lm-eval 0.4 "
                 "with --log_samples, or give its columns logit_0, logit_1, … and truth as a table"
             )
-        raise EntryError("it has no 'arguments' and 'resps', so it is no entry of a sample log")
+        raise NoSampleError("it has no 'arguments' and 'resps', so it is no entry of a sample log")
     continuations = _continuations(entry)
     logprobs, tokens, truncated = _responses(entry, expect_tokens)
     if len(continuations) != len(logprobs):

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 LogsLike: TypeAlias = str | Path | Iterable[str | Path]
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}[-:]\d{2}[-:]\d{2}(?:\.\d+)?)$")
 _DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
+# Tables are read where they are named; in a folder they may be anything.
+_TABLE_SUFFIX = re.compile(r"\.((csv|tsv)(\.gz)?|parquet)$")
 _NO_LOGS = {"attempts.jsonl"}  # a sweep's history of a run, beside the run's logs
 # What the various file systems call the things that change when a file does.
 _VERSION_KEYS = (
@@ -71,8 +73,13 @@ class File:
 
     @property
     def stem(self) -> str:
-        """File name without ``.jsonl``, ``.json`` and ``.gz``."""
-        return _DATA_SUFFIX.sub("", self.name)
+        """File name without ``.jsonl``, ``.json``, ``.csv`` … and ``.gz``."""
+        return _TABLE_SUFFIX.sub("", _DATA_SUFFIX.sub("", self.name))
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the name is that of a table: ``.csv``, ``.tsv`` or ``.parquet``."""
+        return _TABLE_SUFFIX.search(self.name) is not None
 
     @property
     def date(self) -> str:
@@ -136,7 +143,8 @@ def find_files(
     for place in places:
         found = _find_in(str(place), dict(storage_options or {}))
         for file in found:
-            chosen = samples if file.is_samples or _is_array(file) else results
+            is_log = file.is_samples or file.is_table or _is_array(file)
+            chosen = samples if is_log else results
             chosen[file.url] = file
         if not any(file.url in samples for file in found):
             raise UserError(_nothing_found(str(place), [f for f in found if f.url in results]))
@@ -160,7 +168,7 @@ def _nothing_found(place: str, results: list[File]) -> str:
 def _find_in(place: str, options: dict[str, Any]) -> list[File]:
     fs, root = _open_file_system(place, options)
     try:
-        if _DATA_SUFFIX.search(root):
+        if _DATA_SUFFIX.search(root) or _TABLE_SUFFIX.search(root):
             return _single(fs, root)
         infos = _list_local(fs, root) if _is_local(fs) else fs.find(root, detail=True)
         if not infos and not fs.exists(root):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import wraps
 from inspect import get_annotations, signature
 from pathlib import Path
@@ -14,14 +14,17 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 import numpy as np
 
 from calib_harness.core.confidence import METHODS
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError, UserError
 from calib_harness.predictions.columns import (
     Columns,
+    NoSampleLogError,
     NotMultipleChoiceLogError,
     UnusableLogError,
     method_scores,
 )
 from calib_harness.predictions.files import LogsLike, describe, find_files
+from calib_harness.predictions.foreign.table_form import TABLE_METHODS
+from calib_harness.predictions.foreign.table_runs import TableOptions, read_table
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
 from calib_harness.predictions.kept import Store, default_cache
 from calib_harness.predictions.pooling import Pools, pooled
@@ -56,6 +59,15 @@ class PredictionStream:
         the user's cache folder. False keeps nothing.
     storage_options : mapping, optional
         Passed to fsspec.
+    columns : mapping of str to str
+        Of tables: columns by what they hold (``gold``, ``scores``, ``id``, ``choice``, ``score``,
+        ``is_gold``, ``confidence``, ``correct``, ``model``, ``task``, ``subject``), where their
+        names do not tell; ``scores`` may be several columns, ``lp_a|lp_b``.
+    scores : str, optional
+        What a table's scores are: ``sum``, ``min``, ``mean``, ``bytes`` (of log-probabilities of
+        a choice's tokens), ``letter`` (log-probability of its letter), ``logit`` or ``prob``.
+    about : mapping of str to str
+        What a table does not say itself: ``model``, ``task``, ``method``, ``n_shot``, …
     pool : iterable of str
         Groups of tasks (``mmlu``, any group of lm-eval's) or patterns (``mmlu_*``): the questions
         of all tasks of one are read as one task's, under its name.
@@ -74,6 +86,9 @@ class PredictionStream:
     all_runs: bool = False
     cache: CacheLike = None
     storage_options: Mapping[str, Any] | None = None
+    columns: Mapping[str, str] = field(default_factory=dict)
+    scores: str | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
     pool: Iterable[str] = ()
 
     def __post_init__(self) -> None:
@@ -99,7 +114,8 @@ class PredictionStream:
         else:
             is_default = self.cache is None or self.cache is True
             folder = default_cache() if is_default else Path(str(self.cache))
-        return LogReader(found, Store(folder))
+        tables = TableOptions(self.columns, self.scores, self.about)
+        return LogReader(found, Store(folder), tables)
 
     def read(self, reader: LogReader) -> Iterator[Predictions]:
         """Yield what found logs hold of the wanted methods; say what is missing."""
@@ -228,7 +244,7 @@ def check_methods(methods: Iterable[str] | None) -> tuple[str, ...] | None:
     if methods is None:
         return None
     names = (methods,) if isinstance(methods, str) else tuple(methods)
-    unknown = [name for name in names if name not in METHODS]
+    unknown = [name for name in names if name not in (*METHODS, *TABLE_METHODS)]
     if unknown or not names:
         raise UserError(
             f"--methods must be among {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
@@ -244,9 +260,10 @@ class LogReader:
     Indexing-free and picklable, so that processes can share the work.
     """
 
-    def __init__(self, logs: list[Log], store: Store) -> None:
+    def __init__(self, logs: list[Log], store: Store, tables: TableOptions | None = None) -> None:
         self.logs = logs
         self.store = store
+        self.tables = tables or TableOptions()
 
     def __len__(self) -> int:
         return len(self.logs)
@@ -270,7 +287,7 @@ class LogReader:
     def read(self, log: Log) -> LogContents | str:
         """Read one log; its problems are logged. A sentence if it cannot be used."""
         try:
-            contents = self.store.get(log, read_log)
+            contents = self._contents(log)
         except NotMultipleChoiceLogError as error:
             return self._unusable(
                 f"{log.file.url} is not of a multiple-choice task ({error}); "
@@ -278,6 +295,10 @@ class LogReader:
             )
         except UnusableLogError as error:
             return self._unusable(f"{log.file.url} {error}")
+        except ArgumentError:
+            raise
+        except UserError as error:  # of a table whose columns do not say enough
+            return self._unusable(str(error).rstrip("."))
         except Exception as error:
             if not (isinstance(error, OSError) or log.file.is_remote):
                 raise
@@ -287,6 +308,14 @@ class LogReader:
             what = "holds no usable question" if contents.problems else "is empty"
             return self._unusable(f"{log.file.url} {what}")
         return contents
+
+    def _contents(self, log: Log) -> LogContents:
+        if log.file.is_table:
+            return read_table(log, self.tables)
+        try:
+            return self.store.get(log, read_log)
+        except NoSampleLogError:
+            return read_table(log, self.tables)
 
     def _unusable(self, sentence: str) -> str:
         logger.warning("%s; it is left out", sentence)

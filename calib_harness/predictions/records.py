@@ -14,6 +14,8 @@ _BROKEN_OFF = (
     "the file breaks off in the middle of it "
     "(a killed run, or an unfinished copy; run or copy it again to have all questions)"
 )
+_LONGEST = 64 * 2**20
+_TOO_LONG = f"it is longer than {_LONGEST // 2**20} MB; nothing after it was read"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -71,6 +73,9 @@ def _lines(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
         complete, newline, tail = block.rpartition(b"\n")
         if not newline:
             rest += block
+            if len(rest) > _LONGEST:
+                yield Record(f"line {number + 1}", b"", _TOO_LONG)
+                return
             continue
         chunk, rest = rest + complete, tail
         yield from _cut(chunk, number)

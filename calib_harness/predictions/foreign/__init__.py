@@ -1,0 +1,1 @@
+"""What other programs wrote: tables of any script, and logs of other harnesses."""

@@ -1,0 +1,373 @@
+"""Tables of anyone's own script as predictions: CSV, Parquet and JSON lines, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from calib_harness.core.checks import as_gold
+from calib_harness.core.confidence import LETTERS, pack_flat
+from calib_harness.errors import ArgumentError
+from calib_harness.predictions.columns import UnusableLogError
+from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
+from calib_harness.predictions.foreign.table_form import (
+    CONFIDENCE,
+    SCORE_KINDS,
+    TableForm,
+    table_form,
+)
+from calib_harness.predictions.gold import STATED
+from calib_harness.predictions.headers import Log
+from calib_harness.predictions.table import (
+    UNDECIDED,
+    Floats,
+    Header,
+    Ints,
+    LogContents,
+    Predictions,
+)
+
+#: What `about` may say of a table that does not say it itself.
+ABOUT = ("model", "task", "method", "n_shot", "revision", "settings")
+#: Smallest confidence of a table; the answer given is the most probable choice, of at most 256.
+LEAST_CONFIDENCE = 1 / 256
+_SUM_TOLERANCE = 1e-3  # of probabilities that were rounded for printing
+_TRUE, _FALSE = frozenset(["true", "1", "1.0", "yes"]), frozenset(["false", "0", "0.0", "no"])
+
+
+@dataclass(frozen=True)
+class TableOptions:
+    """How tables are to be read; see :class:`calib_harness.predictions.load.PredictionStream`.
+
+    Attributes
+    ----------
+    columns : mapping of str to str
+    scores : str or None
+    about : mapping of str to str
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    scores: str | None = None
+    about: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse names that mean nothing here."""
+        for name in self.about:
+            if name not in ABOUT:
+                raise ArgumentError(f"about must give {', '.join(ABOUT)}; got {name!r}.")
+
+
+def read_table(log: Log, options: TableOptions) -> LogContents:
+    """Read a table; every model and task in it is a run of its own.
+
+    Raises
+    ------
+    UnusableLogError, OSError
+        If it cannot be used.
+    UserError
+        If its columns do not say enough.
+    """
+    form = table_form(column_names(log.file), options.columns, options.scores, log.file.url)
+    rows = _Rows(form)
+    for batch in read_batches(log.file, form.columns, numbers=_number_columns(form)):
+        rows.add(batch)
+    if not rows.n:
+        return LogContents(log.header, (), {}, ())
+    parts = {"question": _by_question, "choice": _by_choice, CONFIDENCE: _by_confidence}
+    table = parts[form.layout](rows, form)
+    header = _header(log.header, form, options)
+    problems = list(table.problems)
+    predictions = tuple(_runs(table, header, problems))
+    return LogContents(header, predictions, {}, tuple(problems))
+
+
+def _number_columns(form: TableForm) -> tuple[str, ...]:
+    """Columns that must hold numbers; one list of scores is text or a list."""
+    is_list = form.layout == "question" and len(form.scores) == 1
+    return () if is_list else form.scores
+
+
+def _header(header: Header, form: TableForm, options: TableOptions) -> Header:
+    about: dict[str, Any] = dict(options.about)
+    method = about.pop("method", None) or (
+        CONFIDENCE if form.layout == CONFIDENCE else SCORE_KINDS[form.kind]
+    )
+    if "n_shot" in about:
+        if not about["n_shot"].isdecimal():
+            raise ArgumentError(f"about must give n_shot as a number; got {about['n_shot']!r}.")
+        about["n_shot"] = int(about["n_shot"])
+    return replace(header, method=method, gold=STATED, **about)
+
+
+class _Rows:
+    """The columns of a table as they are read: numbers as arrays, texts as codes."""
+
+    def __init__(self, form: TableForm) -> None:
+        self.form = form
+        self.n = 0
+        self._numbers: dict[str, list[Floats]] = {}
+        self._lists: list[Any] = []
+        self._texts: dict[str, list[pd.Categorical]] = {}
+
+    def add(self, batch: Batch) -> None:
+        for name, values in batch.numbers.items():
+            self._numbers.setdefault(name, []).append(values)
+        for name, texts in batch.texts.items():
+            self._texts.setdefault(name, []).append(texts)
+        self._lists.extend(batch.lists)
+        self.n += batch.n
+
+    def numbers(self, name: str) -> Floats:
+        return np.concatenate(self._numbers.pop(name))
+
+    def lists(self) -> list[Any]:
+        return self._lists
+
+    def texts(self, name: str) -> pd.Categorical:
+        """Return a column of texts; all empty if the table has none of this name."""
+        if not name:
+            return pd.Categorical.from_codes(np.zeros(self.n, np.int8), [""])
+        return pd.api.types.union_categoricals(self._texts[name])
+
+
+@dataclass(frozen=True)
+class _Table:
+    scores: Floats
+    gold: Ints
+    ids: np.ndarray
+    model: pd.Categorical
+    task: pd.Categorical
+    subject: np.ndarray | None
+    problems: list[str]
+
+
+def _by_question(rows: _Rows, form: TableForm) -> _Table:
+    if len(form.scores) > 1:
+        scores = np.stack([rows.numbers(name) for name in form.scores], axis=1)
+        flat, n_choices = _without_absent(scores)
+    else:
+        lists = rows.lists()
+        n_choices = np.array([len(values) for values in lists], dtype=np.int64)
+        flat = np.array([score for values in lists for score in values], dtype=np.float64)
+    table = pack_flat(_as_scores(flat, form.kind), n_choices)
+    _check_probabilities(flat, n_choices, form.kind)
+    gold = _gold_index(rows.texts(form.gold), form.gold)
+    if (gold >= table.shape[1]).any():
+        row = int(np.argmax(gold >= table.shape[1]))
+        raise UnusableLogError(
+            f"names as right in row {row + 1} the choice {gold[row]} of {n_choices[row]}, counted "
+            f"from 0; give {form.gold} as an index from 0, or as a letter"
+        )
+    return _Table(table, gold, *_keys(rows, form), [])
+
+
+def _without_absent(scores: Floats) -> tuple[Floats, Ints]:
+    """Cut trailing empty cells, which stand for choices that do not exist."""
+    present = ~np.isnan(scores)
+    n_choices = np.where(
+        present.any(axis=1), scores.shape[1] - present[:, ::-1].argmax(axis=1), scores.shape[1]
+    )
+    return scores[np.arange(scores.shape[1]) < n_choices[:, None]], n_choices
+
+
+def _as_scores(flat: Floats, kind: str) -> Floats:
+    if kind != "prob":
+        return flat
+    if (flat < 0).any() or (flat > 1 + _SUM_TOLERANCE).any():
+        raise UnusableLogError(
+            f"holds {flat[(flat < 0) | (flat > 1 + _SUM_TOLERANCE)][0]:.4g} where probabilities "
+            "should be; declare scores as logit or sum if they are such"
+        )
+    with np.errstate(divide="ignore"):
+        return np.log(flat)
+
+
+def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
+    if kind != "prob" or not len(n_choices):
+        return
+    totals = np.nansum(pack_flat(flat, n_choices), axis=1)
+    off = (np.abs(totals - 1) > _SUM_TOLERANCE) & (totals > 0)
+    if off.any():
+        row = int(np.argmax(off))
+        raise UnusableLogError(
+            f"holds in row {row + 1} probabilities that add up to {totals[row]:.4g}, expected 1 "
+            "(of letters among all tokens give the logarithms, and declare scores as letter)"
+        )
+
+
+def _by_confidence(rows: _Rows, form: TableForm) -> _Table:
+    confidence = rows.numbers(form.scores[0])
+    correct = _truth(rows.texts(form.correct), form.correct)
+    bad = ~np.isnan(confidence) & ((confidence < LEAST_CONFIDENCE) | (confidence > 1))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise UnusableLogError(
+            f"holds in row {row + 1} the confidence {confidence[row]:.4g}, expected one between "
+            f"{LEAST_CONFIDENCE:.4f} and 1: that of the choice which was taken for the answer"
+        )
+    # As the first of so many choices that it is the most probable; only it and whether it is right
+    # are known, so only metrics of these are computed.
+    n_others = np.ceil((1 - confidence) / np.where(np.isnan(confidence), 1, confidence))
+    n_others = np.maximum(np.nan_to_num(n_others, nan=1), 1).astype(np.int64)
+    probs = np.full((len(confidence), int(n_others.max(initial=1)) + 1), np.nan)
+    others = np.arange(1, probs.shape[1]) <= n_others[:, None]
+    probs[:, 0] = confidence
+    rest = np.broadcast_to(((1 - confidence) / n_others)[:, None], others.shape)
+    probs[:, 1:][others] = rest[others]
+    with np.errstate(divide="ignore"):
+        scores = np.log(probs)
+    scores[np.isnan(confidence)] = np.nan
+    gold = np.where(np.isnan(correct), -1, 1 - np.nan_to_num(correct)).astype(np.int64)
+    return _Table(scores, gold, *_keys(rows, form), [])
+
+
+def _by_choice(rows: _Rows, form: TableForm) -> _Table:
+    ids, model, task, subject = _keys(rows, form)
+    question, first, n = _questions(ids, model, task)
+    labels = rows.texts(form.choice)
+    position = _positions(labels, question)
+    width = int(position.max(initial=0)) + 1
+    if width > 10_000:
+        raise UnusableLogError(f"names the choice {width - 1} in {form.choice}, expected few")
+    flat = _as_scores(rows.numbers(form.scores[0]), form.kind)
+    cell = question * width + position
+    _, first_rows = np.unique(cell, return_index=True)
+    problems = []
+    if len(first_rows) < len(cell):
+        n_again = len(cell) - len(first_rows)
+        problems.append(f"{n_again} rows hold a choice that was there before; the first counts")
+    scores = np.full(n * width, np.nan)
+    scores[cell[first_rows]] = flat[first_rows]
+    present = np.zeros(n * width, dtype=bool)
+    present[cell] = True
+    present = present.reshape(n, width)
+    table = scores.reshape(n, width)
+    holes = present.sum(axis=1) <= width - 1 - present[:, ::-1].argmax(axis=1)
+    spoilt = holes | (np.isnan(table) & present).any(axis=1) | ~np.isfinite(table).any(axis=1)
+    table[spoilt] = np.nan
+    if holes.any():
+        problems.append(f"{int(holes.sum())} of {n} questions lack a choice before their last")
+    gold = np.full(n, -1)
+    if form.is_gold:
+        right = _truth(rows.texts(form.is_gold), form.is_gold)[first_rows] == 1
+        counts = np.bincount(question[first_rows][right], minlength=n)
+        gold[question[first_rows][right]] = position[first_rows][right]
+        gold[counts > 1] = UNDECIDED
+    else:
+        wanted = rows.texts(form.gold)
+        if set(wanted.categories) <= set(labels.categories):
+            same = np.asarray(wanted.astype(object) == labels.astype(object))
+            gold[question[same]] = position[same]
+        else:
+            gold = _gold_index(wanted, form.gold)[first]
+    if form.kind == "prob":
+        _check_probabilities(
+            np.exp(table[present & ~spoilt[:, None]]), present[~spoilt].sum(axis=1), "prob"
+        )
+    subject = None if subject is None else subject[first]
+    return _Table(table, gold, ids[first], model[first], task[first], subject, problems)
+
+
+def _questions(
+    ids: np.ndarray, model: pd.Categorical, task: pd.Categorical
+) -> tuple[Ints, Ints, int]:
+    """Return each row's question, numbered as they appear, where each begins, and how many."""
+    frame = pd.DataFrame({"id": ids, "model": model.codes, "task": task.codes})
+    question = frame.groupby(["id", "model", "task"], sort=False).ngroup().to_numpy()
+    _, first = np.unique(question, return_index=True)
+    return question, first, len(first)
+
+
+def _positions(labels: pd.Categorical, question: Ints) -> Ints:
+    """Index of each row's choice: its number or letter, else its place within the question."""
+    named = [_index_named(str(label)) for label in labels.categories]
+    if named and min(named) >= 0 and max(named) < 1000:
+        start = 1 if min(named) == 1 and all(str(c).isdecimal() for c in labels.categories) else 0
+        return np.asarray(named)[labels.codes] - start
+    return pd.Series(question).groupby(question).cumcount().to_numpy()
+
+
+def _keys(
+    rows: _Rows, form: TableForm
+) -> tuple[np.ndarray, pd.Categorical, pd.Categorical, np.ndarray | None]:
+    if form.id:
+        ids = np.asarray(rows.texts(form.id).astype(object))
+    else:
+        ids = np.array([f"row {i}" for i in range(1, rows.n + 1)], dtype=object)
+    subject = np.asarray(rows.texts(form.subject).astype(object)) if form.subject else None
+    return ids, rows.texts(form.model), rows.texts(form.task), subject
+
+
+def _index_named(text: str) -> int:
+    """Index that a text names: a number counted from 0, or a letter; -1 if neither."""
+    stripped = text.strip().strip("().: ")
+    if stripped.upper() in LETTERS:
+        return LETTERS.index(stripped.upper())
+    try:
+        number = float(stripped)
+    except ValueError:
+        return -1
+    return int(number) if number.is_integer() and 0 <= number < 2**31 else -1
+
+
+def _gold_index(texts: pd.Categorical, name: str) -> Ints:
+    """Index of each row's right choice; -1 where the cell is empty."""
+    named = []
+    for category in texts.categories:
+        text = str(category).strip()
+        index = _index_named(text)
+        if index < 0 and text and text.lower() not in ("nan", "none", "null", "-1"):
+            raise UnusableLogError(
+                f"names in {name} the right choice as {text[:40]!r}, expected an index from 0 or "
+                "a letter"
+            )
+        named.append(index)
+    return np.where(texts.codes >= 0, np.array([*named, -1])[texts.codes], -1)
+
+
+def _truth(texts: pd.Categorical, name: str) -> Floats:
+    """Return 1 or 0 for each row; NaN where the cell is empty."""
+    values = []
+    for category in texts.categories:
+        text = str(category).strip().lower()
+        if text not in _TRUE and text not in _FALSE and text not in ("", "nan", "none"):
+            raise UnusableLogError(f"holds {text[:40]!r} in {name}, expected true or false, 1 or 0")
+        values.append(1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan)
+    return np.where(texts.codes >= 0, np.array([*values, np.nan])[texts.codes], np.nan)
+
+
+def _runs(table: _Table, header: Header, problems: list[str]) -> Iterator[Predictions]:
+    """Cut a table into runs: its models and tasks."""
+    run = table.model.codes.astype(np.int64) * (len(table.task.categories) + 1) + table.task.codes
+    for code in pd.unique(run):
+        rows = np.flatnonzero(run == code)
+        own = replace(
+            header,
+            model=_name(table.model, rows[0]) or header.model,
+            task=_name(table.task, rows[0]) or header.task,
+        )
+        again = pd.Series(table.ids[rows]).duplicated().to_numpy()
+        if again.any():
+            problems.append(
+                f"{int(again.sum())} of {len(rows)} questions of {own.task} are there twice (first "
+                f"{str(table.ids[rows][again][0])[:40]}); their first row counts"
+            )
+            rows = rows[~again]
+        whole = len(rows) == len(table.gold)
+        yield Predictions(
+            own,
+            table.scores if whole else table.scores[rows],
+            as_gold(table.gold if whole else table.gold[rows]),
+            np.arange(len(rows)),
+            table.ids if whole else table.ids[rows],
+            subject=None if table.subject is None else table.subject[rows],
+        )
+
+
+def _name(texts: pd.Categorical, row: int) -> str:
+    code = texts.codes[row]
+    return str(texts.categories[code]) if code >= 0 else ""

@@ -1,0 +1,267 @@
+"""Tables of anyone's own script: every layout and format, and what may be wrong with them."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from calib_harness import UserError, brier_score, ece, load_predictions, metrics_frame
+from calib_harness.analysis.metrics_frame import TOP_LABEL_METRICS
+from calib_harness.core.metrics import METRICS
+from calib_harness.predictions.table import UNDECIDED, Predictions
+
+RNG = np.random.default_rng(0)
+N, K = 40, 4
+SCORES = RNG.normal(size=(N, K)) - 3
+GOLD = RNG.integers(K, size=N)
+PROBS = np.exp(SCORES) / np.exp(SCORES).sum(axis=1, keepdims=True)
+WIDE = pd.DataFrame({f"logprob_{k}": SCORES[:, k] for k in range(K)}).assign(
+    qid=[f"q{i}" for i in range(N)], gold=GOLD
+)
+SUFFIXES = ("csv", "tsv", "csv.gz", "parquet", "jsonl", "json", "jsonl.gz")
+
+
+def write(frame: pd.DataFrame, path: Path) -> Path:
+    suffix = path.name.partition(".")[2]
+    rows = [
+        {k: v.tolist() if isinstance(v, np.ndarray) else v for k, v in row.items()}
+        for row in frame.to_dict("records")
+    ]
+    if suffix == "parquet":
+        frame.to_parquet(path)
+        return path
+    if suffix.startswith("json"):
+        lines = [json.dumps(row) for row in rows]
+        text = f"[{', '.join(lines)}]" if suffix == "json" else "\n".join(lines)
+    else:
+        text = frame.to_csv(index=False, sep="\t" if suffix == "tsv" else ",")
+    data = text.encode()
+    path.write_bytes(gzip.compress(data) if suffix.endswith("gz") else data)
+    return path
+
+
+def load(path: Path, **options: Any) -> list[Predictions]:
+    return load_predictions(path, cache=False, **options)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_one_question_a_row_in_every_format(tmp_path: Path, suffix: str) -> None:
+    path = write(WIDE, tmp_path / f"arc.{suffix}")
+    (run,) = load(path, scores="sum", about={"model": "org/m"})
+    np.testing.assert_allclose(run.scores, SCORES, rtol=1e-15)
+    assert run.gold.tolist() == GOLD.tolist()
+    assert run.doc_hash.tolist() == WIDE["qid"].tolist()
+    h = run.header
+    assert (h.model, h.task, h.method, h.gold) == ("org/m", "arc", "continuation-sum", "stated")
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_scores_as_a_list(tmp_path: Path, suffix: str) -> None:
+    as_text = suffix.startswith(("csv", "tsv"))
+    lists = [json.dumps(row) if as_text else row for row in SCORES.tolist()]
+    frame = pd.DataFrame({"scores": lists, "answer": [chr(65 + g) for g in GOLD]})
+    (run,) = load(write(frame, tmp_path / f"t.{suffix}"), scores="letter")
+    np.testing.assert_allclose(run.scores, SCORES, rtol=1e-15)
+    assert run.gold.tolist() == GOLD.tolist()
+    assert run.header.method == "choice"
+
+
+def long_table() -> pd.DataFrame:
+    rows = [
+        {"question_id": f"q{i}", "choice": k, "logit": SCORES[i, k], "gold": GOLD[i]}
+        for i in range(N)
+        for k in range(K)
+    ]
+    return pd.DataFrame(rows).sample(frac=1, random_state=0)
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("by", ["index", "letter", "one", "is_gold"])
+def test_one_choice_a_row_in_any_order(tmp_path: Path, suffix: str, by: str) -> None:
+    frame = long_table()
+    if by == "is_gold":
+        frame = frame.assign(is_gold=frame["choice"] == frame["gold"]).drop(columns="gold")
+    elif by == "letter":
+        letters = {name: [chr(65 + k) for k in frame[name]] for name in ("choice", "gold")}
+        frame = frame.assign(**letters)
+    elif by == "one":  # labels from 1, in both columns
+        frame = frame.assign(choice=frame["choice"] + 1, gold=frame["gold"] + 1)
+    (run,) = load(write(frame, tmp_path / f"t.{suffix}"))
+    order = [int(name[1:]) for name in run.doc_hash]
+    np.testing.assert_allclose(run.scores, SCORES[order], rtol=1e-15)
+    assert run.gold.tolist() == GOLD[order].tolist()
+    assert run.header.method == "probabilities"
+
+
+def test_choices_named_by_their_texts_stand_in_their_order(tmp_path: Path) -> None:
+    frame = pd.DataFrame(
+        {
+            "id": ["a", "a", "b", "b", "b"],
+            "choice": ["Oslo", "Rome", "Rome", "Bonn", "Oslo"],
+            "prob": [0.25, 0.75, 0.5, 0.125, 0.375],
+            "gold": ["Rome", "Rome", "Oslo", "Oslo", "Oslo"],
+        }
+    )
+    (run,) = load(write(frame, tmp_path / "t.csv"))
+    assert run.gold.tolist() == [1, 2]
+    np.testing.assert_allclose(run.probs[1], [0.5, 0.125, 0.375])
+    assert np.isnan(run.scores[0, 2])
+
+
+def test_probabilities_give_the_metrics_of_the_arrays(tmp_path: Path) -> None:
+    frame = pd.DataFrame({f"p{k}": PROBS[:, k] for k in range(K)}).assign(label=GOLD)
+    (run,) = load(write(frame, tmp_path / "t.parquet"))
+    table = metrics_frame([run], metrics=["ece", "brier_score"], n_resamples=0)
+    assert table["value"].tolist() == pytest.approx([ece(PROBS, GOLD), brier_score(PROBS, GOLD)])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_confidence_and_correctness_give_the_metrics_of_these_alone(
+    tmp_path: Path, suffix: str
+) -> None:
+    top = PROBS.argmax(axis=1)
+    frame = pd.DataFrame({"confidence": PROBS.max(axis=1), "correct": top == GOLD})
+    (run,) = load(write(frame, tmp_path / f"t.{suffix}"))
+    names = [*METRICS]
+    found = metrics_frame([run], metrics=names, n_resamples=0).set_index("metric")["value"]
+    for name in names:
+        if name in TOP_LABEL_METRICS:
+            expected = METRICS[name].function(PROBS, GOLD)
+            assert found[name] == pytest.approx(expected, abs=1e-9), name
+        else:
+            assert np.isnan(found[name]), name
+
+
+def test_top_label_metrics_do_not_look_at_the_other_choices() -> None:
+    shuffled = PROBS.copy()
+    gold = GOLD.copy()
+    for i, top in enumerate(PROBS.argmax(axis=1)):
+        others = [k for k in range(K) if k != top]
+        shuffled[i, others] = (1 - PROBS[i, top]) / 3
+        if gold[i] != top:
+            gold[i] = others[0]
+    for name, metric in METRICS.items():
+        same = metric.function(PROBS, GOLD) == pytest.approx(metric.function(shuffled, gold))
+        assert same == (name in TOP_LABEL_METRICS), name
+
+
+def test_ragged_choices_and_empty_cells(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("score_a,score_b,score_c,gold\n-1,-2,,1\n-1,,-3,0\n-1,-2,-3,\n")
+    (run,) = load(tmp_path / "t.csv", scores="sum")
+    assert run.usable.tolist() == [True, False, False]  # a hole; no gold
+    assert run.gold.tolist() == [1, 0, -1]
+
+
+def test_models_and_tasks_of_a_table_are_runs_of_their_own(tmp_path: Path) -> None:
+    frame = WIDE.assign(model=["m1", "m2"] * (N // 2), dataset=["t1"] * 20 + ["t2"] * 20)
+    runs = load(write(frame, tmp_path / "all.csv"), scores="mean")
+    assert {(r.header.model, r.header.task, len(r)) for r in runs} == {
+        (m, t, 10) for m in ("m1", "m2") for t in ("t1", "t2")
+    }
+    assert {r.header.method for r in runs} == {"continuation-mean"}
+    assert runs[0].scores.tolist() == SCORES[0:20:2].tolist()
+
+
+def test_columns_of_other_names_are_given(tmp_path: Path) -> None:
+    frame = WIDE.rename(columns={"logprob_0": "w", "logprob_1": "x", "gold": "right"})
+    frame = frame[["w", "x", "right", "qid"]].assign(right=0)
+    columns = {"scores": "x|w", "gold": "right"}
+    (run,) = load(write(frame, tmp_path / "t.csv"), columns=columns, scores="sum")
+    np.testing.assert_allclose(run.scores, SCORES[:, [1, 0]], rtol=1e-15)
+
+
+def test_questions_that_are_there_twice_count_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = pd.concat([WIDE, WIDE.iloc[:3]])
+    (run,) = load(write(frame, tmp_path / "t.csv"), scores="sum")
+    assert len(run) == N
+    assert f"3 of {N + 3} questions of t are there twice (first q0)" in caplog.text
+
+
+def test_several_right_choices_and_missing_ones_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "t.csv").write_text(
+        "id,choice,logit,is_gold\na,0,1,1\na,1,2,1\nb,0,1,0\nb,2,2,1\nc,0,1,0\nc,1,2,1\nc,1,5,0\n"
+    )
+    (run,) = load(tmp_path / "t.csv")
+    assert run.gold.tolist() == [UNDECIDED, 2, 1]
+    assert run.usable.tolist() == [False, False, True]
+    assert "1 of 3 questions lack a choice before their last" in caplog.text
+    assert "1 rows hold a choice that was there before" in caplog.text
+
+
+BAD = {
+    "nothing known": ("a,b\n1,2\n", {}, "has the columns a, b, which do not say what is what"),
+    "undeclared": ("score_0,score_1,gold\n-1,-2,0\n", {}, "say which with scores"),
+    "no such kind": (
+        "score_0,score_1,gold\n-1,-2,0\n",
+        {"scores": "x"},
+        "scores must be one of sum, min, mean",
+    ),
+    "no such column": ("p0,p1,gold\n", {"columns": {"gold": "z"}}, "has no column 'z', given as"),
+    "no such role": ("p0,p1,gold\n", {"columns": {"x": "p0"}}, "columns must give choice"),
+    "text in numbers": ("p0,p1,gold\n.5,x,0\n", {}, "invalid value 'x'"),
+    "probabilities beyond 1": ("p0,p1,gold\n5,2,0\n", {}, "holds 5 where probabilities should be"),
+    "probabilities short of 1": ("p0,p1,gold\n.2,.2,0\n", {}, "row 1 probabilities that add up"),
+    "gold from 1": ("p0,p1,gold\n.5,.5,2\n", {}, "names as right in row 1 the choice 2 of 2"),
+    "gold of another kind": ("p0,p1,gold\n.5,.5,yes!\n", {}, "names in gold the right choice as"),
+    "confidence of percents": ("confidence,correct\n95,1\n", {}, "in row 1 the confidence 95"),
+    "correct of another kind": ("confidence,correct\n.5,?\n", {}, r"holds '\?' in correct"),
+    "ragged rows": ("p0,p1,gold\n.5,.5,0\n.5\n", {}, "is no table that can be read"),
+    "a choice left out": ("p0,p2,gold\n.5,.5,0\n", {}, "between which a choice is missing"),
+    "two kinds": ("p0,p1,lp0,lp1,gold\n", {}, r"columns of choices of several kinds \(lp, p\)"),
+    "unknown about": ("p0,p1,gold\n", {"about": {"colour": "x"}}, "about must give model, task"),
+    "many columns": (",".join(f"c{i}" for i in range(10_001)) + "\n", {}, "has 10001 columns"),
+    "empty": ("p0,p1,gold\n", {}, "is empty"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_wrong_with_a_table_is_one_sentence(tmp_path: Path, name: str) -> None:
+    text, options, message = BAD[name]
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message) as error:
+        load(path, **options)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "data"),
+    [
+        ("parquet", b"PAR1 and nothing else"),
+        ("csv", b"\xff\xfe\x00"),
+        ("csv.gz", b"no gzip"),
+        ("jsonl", b'{"p0": 1'),
+        ("jsonl", b'{"p0": 0.5, "p1": 0.5, "gold": 0}\n[1]\n'),
+        ("jsonl", b'{"p0": 0.5, "p1": {"a": 1}, "gold": 0}\n'),
+    ],
+)
+def test_damaged_files_are_one_sentence(tmp_path: Path, suffix: str, data: bytes) -> None:
+    (tmp_path / f"t.{suffix}").write_bytes(data)
+    with pytest.raises(UserError, match=r"^none of 1 log") as error:
+        load(tmp_path / f"t.{suffix}")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_ten_gigabytes_of_nothing_are_not_read_whole(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"t.{suffix}"
+    with path.open("wb") as file:
+        file.truncate(10 * 2**30)
+    with pytest.raises(UserError, match=r"longer than|no table|no usable"):
+        load(path)
+
+
+def test_a_table_within_a_folder_is_no_log(tmp_path: Path) -> None:
+    write(WIDE, tmp_path / "pairs.csv")
+    with pytest.raises(UserError, match="holds no sample log"):
+        load(tmp_path)
