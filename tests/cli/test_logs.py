@@ -142,6 +142,31 @@ def test_methods_not_in_the_logs_are_listed_if_asked_for(logs: Path, call: Calla
     assert "not in" not in out
 
 
+@pytest.mark.parametrize("name", ["=cmd|'/c calc'!A1", "+1+1", "@SUM(A1)", "-2+3"])
+def test_names_in_csv_are_no_formulas(tmp_path: Path, call: Callable, name: str) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text(f'p0,p1,gold,model\n.5,.5,0,"{name}"\n.9,.1,1,"{name}"\n')
+    _, out, _ = call("metrics", table, "--resamples", 0, "--format", "csv")
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert row["model"] == f"'{name}"
+    assert float(row["acc"]) == 0.5
+
+
+def test_a_table_is_measured_as_it_is_described(tmp_path: Path, call: Callable) -> None:
+    table = tmp_path / "t.csv"
+    table.write_text("a,b,right\n-1,-2,0\n-3,-1,0\n")
+    _, out, _ = call(
+        *("metrics", table, "--resamples", 0, "--format", "csv", "--scores", "mean"),
+        *("--columns", "scores=a|b,gold=right", "--about", "model=org/m,task=arc,n_shot=5"),
+    )
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["model"], row["task"], row["n_shot"]) == ("org/m", "arc", "5")
+    assert (row["method"], row["acc"], row["gold"]) == ("continuation-mean", "0.5", "stated")
+    code, _, err = call("metrics", table, "--about", "model")
+    assert code == 2
+    assert "--about must be KEY=VALUE,KEY=VALUE; got 'model'" in err
+
+
 def test_compare_a_pair(logs: Path, call: Callable) -> None:
     code, out, _ = call("compare", logs, "--base", "m", "--aligned", "m-chat")
     assert code == 0
