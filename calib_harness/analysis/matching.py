@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, TypeAlias
 
 from calib_harness.errors import UserError
+from calib_harness.predictions.foreign.table_form import CONFIDENCE
 from calib_harness.predictions.gold import joint_check
 from calib_harness.predictions.table import Predictions
 from calib_harness.text import nearest
@@ -95,6 +96,19 @@ def match_pair(models: Models, family: str, base: str, aligned: str) -> list[Mat
     return matched
 
 
+def _with_scores(runs: Sequence[Predictions]) -> list[Predictions]:
+    """Leave out runs of which only confidences are known: losses and SCE need every choice."""
+    known = [run for run in runs if run.header.method != CONFIDENCE]
+    if len(known) < len(runs):
+        logger.warning(
+            "%s: %d run(s) hold confidence and correctness only and are not compared; give the "
+            "choices' scores or probabilities",
+            runs[0].header.label,
+            len(runs) - len(known),
+        )
+    return known
+
+
 def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Predictions, ...]]:
     """Put together the runs of several models that can be compared.
 
@@ -113,7 +127,7 @@ def match_runs(groups: Sequence[Sequence[Predictions]]) -> list[tuple[Prediction
     list of tuples of Predictions
         One tuple per comparable set, in the models' order.
     """
-    tables = [_by_task(group) for group in groups]
+    tables = [_by_task(_with_scores(group)) for group in groups]
     models = [group[0].header.label for group in groups]
     matched = []
     alone: dict[str, list[str]] = defaultdict(list)

@@ -22,6 +22,10 @@ logger = logging.getLogger(__name__)
 LogsLike: TypeAlias = str | Path | Iterable[str | Path]
 DATE = re.compile(r"_(\d{4}-\d{2}-\d{2}T\d{2}[-:]\d{2}[-:]\d{2}(?:\.\d+)?)$")
 _DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
+# What other harnesses call their logs: lighteval, inspect_ai, HELM.
+_FOREIGN_NAME = re.compile(
+    r"details_.*\.parquet|.*\.eval|\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\d.*\.json|scenario_state\.json"
+)
 # Tables are read where they are named; in a folder they may be anything.
 _TABLE_SUFFIX = re.compile(r"\.((csv|tsv)(\.gz)?|parquet)$")
 _NO_LOGS = {"attempts.jsonl"}  # a sweep's history of a run, beside the run's logs
@@ -92,9 +96,11 @@ class File:
 
     @property
     def is_samples(self) -> bool:
-        """Whether the name is that of a sample log: ``samples_*``, or any ``.jsonl``."""
+        """Whether the name is that of a log: ``samples_*``, any ``.jsonl``, another harness's."""
         return (
-            self.name.startswith("samples_") or re.search(r"\.jsonl(\.gz)?$", self.name) is not None
+            self.name.startswith("samples_")
+            or _FOREIGN_NAME.fullmatch(self.name) is not None
+            or re.search(r"\.jsonl(\.gz)?$", self.name) is not None
         )
 
     def open(self) -> IO[bytes]:
@@ -168,7 +174,7 @@ def _nothing_found(place: str, results: list[File]) -> str:
 def _find_in(place: str, options: dict[str, Any]) -> list[File]:
     fs, root = _open_file_system(place, options)
     try:
-        if _DATA_SUFFIX.search(root) or _TABLE_SUFFIX.search(root):
+        if _DATA_SUFFIX.search(root) or root.endswith(".eval") or _TABLE_SUFFIX.search(root):
             return _single(fs, root)
         infos = _list_local(fs, root) if _is_local(fs) else fs.find(root, detail=True)
         if not infos and not fs.exists(root):
@@ -184,7 +190,9 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
     files = []
     for path, info in sorted(infos.items()):
         hidden = any(part.startswith(".") for part in path[len(root) :].split("/"))
-        if _DATA_SUFFIX.search(path) and not hidden and posixpath.basename(path) not in _NO_LOGS:
+        name = posixpath.basename(path)
+        is_log = _DATA_SUFFIX.search(path) or _FOREIGN_NAME.fullmatch(name)
+        if is_log and not hidden and name not in _NO_LOGS:
             files.append(File(fs, path, _version(fs, path, info)))
     return files
 

@@ -23,6 +23,7 @@ from calib_harness.predictions.columns import (
     method_scores,
 )
 from calib_harness.predictions.files import LogsLike, describe, find_files
+from calib_harness.predictions.foreign.harness_logs import reader_of
 from calib_harness.predictions.foreign.table_form import TABLE_METHODS
 from calib_harness.predictions.foreign.table_runs import TableOptions, read_table
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
@@ -310,6 +311,9 @@ class LogReader:
         return contents
 
     def _contents(self, log: Log) -> LogContents:
+        read_other = reader_of(log.file)
+        if read_other is not None:
+            return read_other(log)
         if log.file.is_table:
             return read_table(log, self.tables)
         try:

@@ -14,6 +14,7 @@ from calib_harness.core.confidence import LETTERS, pack_flat
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.columns import UnusableLogError
 from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
+from calib_harness.predictions.foreign.scored import confidence_scores
 from calib_harness.predictions.foreign.table_form import (
     CONFIDENCE,
     SCORE_KINDS,
@@ -33,8 +34,6 @@ from calib_harness.predictions.table import (
 
 #: What `about` may say of a table that does not say it itself.
 ABOUT = ("model", "task", "method", "n_shot", "revision", "settings")
-#: Smallest confidence of a table; the answer given is the most probable choice, of at most 256.
-LEAST_CONFIDENCE = 1 / 256
 _SUM_TOLERANCE = 1e-3  # of probabilities that were rounded for printing
 _TRUE, _FALSE = frozenset(["true", "1", "1.0", "yes"]), frozenset(["false", "0", "0.0", "no"])
 
@@ -202,25 +201,7 @@ def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
 def _by_confidence(rows: _Rows, form: TableForm) -> _Table:
     confidence = rows.numbers(form.scores[0])
     correct = _truth(rows.texts(form.correct), form.correct)
-    bad = ~np.isnan(confidence) & ((confidence < LEAST_CONFIDENCE) | (confidence > 1))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise UnusableLogError(
-            f"holds in row {row + 1} the confidence {confidence[row]:.4g}, expected one between "
-            f"{LEAST_CONFIDENCE:.4f} and 1: that of the choice which was taken for the answer"
-        )
-    # As the first of so many choices that it is the most probable; only it and whether it is right
-    # are known, so only metrics of these are computed.
-    n_others = np.ceil((1 - confidence) / np.where(np.isnan(confidence), 1, confidence))
-    n_others = np.maximum(np.nan_to_num(n_others, nan=1), 1).astype(np.int64)
-    probs = np.full((len(confidence), int(n_others.max(initial=1)) + 1), np.nan)
-    others = np.arange(1, probs.shape[1]) <= n_others[:, None]
-    probs[:, 0] = confidence
-    rest = np.broadcast_to(((1 - confidence) / n_others)[:, None], others.shape)
-    probs[:, 1:][others] = rest[others]
-    with np.errstate(divide="ignore"):
-        scores = np.log(probs)
-    scores[np.isnan(confidence)] = np.nan
+    scores = confidence_scores(confidence)
     gold = np.where(np.isnan(correct), -1, 1 - np.nan_to_num(correct)).astype(np.int64)
     return _Table(scores, gold, *_keys(rows, form), [])
 

@@ -1,0 +1,146 @@
+"""Logs of inspect_ai (``.eval``, ``.json``): multiple choice with log-probabilities of tokens."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import struct
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pyarrow as pa
+
+from calib_harness.core.confidence import LETTERS
+from calib_harness.predictions.columns import UnusableLogError
+from calib_harness.predictions.foreign.scored import Question, confidences_of, contents_of
+from calib_harness.predictions.headers import Log
+from calib_harness.predictions.table import Header, LogContents
+
+_ZSTANDARD = 93  # method of the zip format
+_MOST_BYTES = 2**30  # of one sample, unpacked
+_RIGHT = {"C": 1.0, "I": 0.0}
+
+
+def read_inspect(log: Log) -> LogContents:
+    """Read an evaluation: letters among the alternatives of the answer's token, or a confidence.
+
+    A question has scores if the log holds an alternative for each of its letters at the place
+    where the answer was generated; else the sample's scores may hold a ``confidence``.
+
+    Raises
+    ------
+    UnusableLogError, OSError
+        If it holds neither.
+    """
+    try:
+        head, samples = _read(log.file.read())
+        header = _header(log, head)
+        samples = list(samples)
+        questions = [_question(sample) for sample in samples]
+        known = [question for question in questions if question is not None]
+        if known:
+            contents = contents_of(header, known)
+            absent = len(samples) - len(known)
+            said = (
+                f"{absent} of {len(samples)} samples were skipped: they hold no log-probability of "
+                "each letter",
+            )
+            return replace(contents, problems=(*contents.problems, *(said if absent else ())))
+        rated = [_confidence(sample) for sample in samples]
+        if any(not math.isnan(confidence) for _, confidence, _ in rated):
+            ids, confidence, correct = zip(*rated, strict=True)
+            return confidences_of(header, ids, confidence, correct)
+    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile, OSError) as error:
+        raise UnusableLogError(
+            f"is named as a log of inspect_ai and is not written as they are "
+            f"({type(error).__name__} {error})"
+        ) from None
+    raise UnusableLogError(
+        "is of inspect_ai and holds neither log-probabilities of its letters (run it with "
+        "--logprobs --top-logprobs 20) nor a confidence of its answers"
+    )
+
+
+def _read(data: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
+    """Return what was run and the samples, of a zip archive or one JSON object."""
+    if data[:2] == b"PK":
+        members = {info.filename: info for info in zipfile.ZipFile(io.BytesIO(data)).infolist()}
+        head = "header.json" if "header.json" in members else "_journal/start.json"
+        samples = (
+            json.loads(_member(data, info))
+            for name, info in members.items()
+            if name.startswith("samples/") and name.endswith(".json")
+        )
+        return json.loads(_member(data, members[head])), samples
+    whole = json.loads(data)
+    return whole, iter(whole["samples"] or [])
+
+
+def _member(data: bytes, info: zipfile.ZipInfo) -> bytes:
+    """Return a file of an archive, which may be compressed by Zstandard: zipfile knows no such."""
+    if info.file_size > _MOST_BYTES:
+        raise UnusableLogError(f"holds {info.filename}, which unpacks to {info.file_size} bytes")
+    if info.compress_type != _ZSTANDARD:
+        return zipfile.ZipFile(io.BytesIO(data)).read(info)
+    n_name, n_extra = struct.unpack_from("<HH", data, info.header_offset + 26)
+    start = info.header_offset + 30 + n_name + n_extra
+    packed = data[start : start + info.compress_size]
+    return bytes(pa.decompress(packed, info.file_size, codec="zstd"))
+
+
+def _header(log: Log, head: dict[str, Any]) -> Header:
+    run = head["eval"]
+    return replace(
+        log.header,
+        model=str(run["model"]),
+        task=str(run["task"]),
+        date=str(run.get("created", ""))[:19],
+        task_version=str(run.get("task_version", "")) or None,
+    )
+
+
+def _question(sample: dict[str, Any]) -> Question | None:
+    choices = sample.get("choices") or []
+    letters = LETTERS[: len(choices)]
+    scores = _letter_scores(sample, letters)
+    if len(letters) < 2 or scores is None:
+        return None
+    target = sample["target"]
+    names = target if isinstance(target, list) else list(str(target))
+    text = sample["input"]
+    return Question(
+        id=f"{sample['id']} {sample.get('epoch', 1)}",
+        text=text if isinstance(text, str) else json.dumps(text),
+        choices=list(letters),
+        scores=scores,
+        gold=[letters.index(name) for name in names if name in letters],
+    )
+
+
+def _letter_scores(sample: dict[str, Any], letters: tuple[str, ...]) -> list[float] | None:
+    """Log-probability of each letter where the answer's letter was generated."""
+    answers = (sample.get("output") or {}).get("choices") or []
+    tokens = ((answers[0].get("logprobs") or {}).get("content") or []) if answers else []
+    for token in reversed(tokens):  # what the model says last is its answer
+        if token["token"].strip() in letters:
+            found = {
+                other["token"].strip(): float(other["logprob"])
+                for other in reversed(token.get("top_logprobs") or [])
+            }
+            return [found[letter] for letter in letters] if set(letters) <= set(found) else None
+    return None
+
+
+def _confidence(sample: dict[str, Any]) -> tuple[str, float, float]:
+    """Name, confidence and correctness of a sample, from the first score that tells both."""
+    name = f"{sample['id']} {sample.get('epoch', 1)}"
+    for score in (sample.get("scores") or {}).values():
+        confidence = (score.get("metadata") or {}).get("confidence")
+        value = score.get("value")
+        hit = _RIGHT.get(value) if isinstance(value, str) else value
+        if isinstance(confidence, (int, float)) and hit in (0, 1):
+            return name, float(confidence), float(hit)
+    return name, math.nan, math.nan
