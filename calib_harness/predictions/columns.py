@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 from array import array
@@ -23,7 +22,6 @@ from calib_harness.core.confidence import (
 from calib_harness.predictions.entry import (
     ACCURACIES,
     Choices,
-    Entry,
     EntryError,
     NoSampleError,
     NotMultipleChoiceError,
@@ -41,6 +39,7 @@ from calib_harness.predictions.table import Bools, Floats, Ints
 logger = logging.getLogger(__name__)
 
 _ROUNDING = 0.1  # by which a log-probability may exceed 0
+_ROW = ("doc_id", "doc_hash", "prompt", "truncated", "by_index", "by_text", "stated", *ACCURACIES)
 _UNKNOWN = -1  # tokens of a continuation, or cut off, where the log does not hold them
 _NOT_STATED = -(2**62)
 _PLAIN_FILTERS = (None, "none", "continuation-sum", "choice")
@@ -62,20 +61,12 @@ class NotMultipleChoiceLogError(UnusableLogError):
 class Columns:
     """What a log holds, question by question, as it is being read.
 
-    Flat arrays hold one value per (question, choice) in order; ``n_choices`` cuts them.
+    ``rows`` holds one tuple per question, see `column`. Flat arrays hold one value per (question,
+    choice) in order; ``n_choices`` cuts them.
     """
 
     delimiter: str | None = None
-    doc_id: list[int] = field(default_factory=list)
-    doc_hash: list[str] = field(default_factory=list)
-    prompt: array[int] = field(default_factory=lambda: array("q"))
-    truncated: array[int] = field(default_factory=lambda: array("q"))
-    by_index: array[int] = field(default_factory=lambda: array("q"))
-    by_text: array[int] = field(default_factory=lambda: array("q"))
-    stated: array[int] = field(default_factory=lambda: array("q"))
-    accuracies: dict[str, array[float]] = field(
-        default_factory=lambda: {name: array("d") for name in ACCURACIES}
-    )
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     n_choices: list[int] = field(default_factory=list)
     logprobs: array[float] = field(default_factory=lambda: array("d"))
     n_bytes: array[int] = field(default_factory=lambda: array("q"))
@@ -95,6 +86,11 @@ class Columns:
 
     def __len__(self) -> int:
         return len(self.n_choices)
+
+    def column(self, name: str, dtype: Any) -> Any:
+        """Return what a log says of every question under one of the names in `_ROW`."""
+        place = _ROW.index(name)
+        return np.array([row[place] for row in self.rows], dtype=dtype)
 
     @property
     def n_same_continuation(self) -> int:
@@ -141,26 +137,35 @@ class Columns:
         facts = entry.calib_harness
         if facts is not None and facts.prompt:
             self.prompts.add(facts.prompt)
-        self.truncated.append(_UNKNOWN if choices.truncated is None else choices.truncated)
-        if len(texts) > 1 and texts.count(texts[0]) == len(texts):
+        if texts[0] == texts[-1] and len(texts) > 1 and texts.count(texts[0]) == len(texts):
             self.documents[len(self)] = bytes(entry.doc)
-        is_plain = entry.filter in _PLAIN_FILTERS
-        for name, logged in self.accuracies.items():
-            logged.append(_accuracy(getattr(entry, name)) if is_plain else math.nan)
-        self.doc_id.append(_number_of(entry.doc_id))
-        self.doc_hash.append(doc_hash)
-        self.prompt.append(_fingerprint(entry, choices))
-        self.by_index.append(by_index)
-        self.by_text.append(by_text)
-        self.stated.append(_NOT_STATED if stated is None else min(stated, 2**62))
+        # lm-eval's hash of the first request's context; early logs have none
+        of_context = entry.prompt_hash or bytes(entry.arguments)
+        accuracies = (None,) * len(ACCURACIES)
+        if entry.filter in _PLAIN_FILTERS:
+            accuracies = (entry.acc, entry.acc_norm, entry.acc_bytes, entry.em)
+        self.rows.append(
+            (
+                _number_of(entry.doc_id),
+                doc_hash,
+                hash((of_context, *choices.continuations)),
+                _UNKNOWN if choices.truncated is None else choices.truncated,
+                by_index,
+                by_text,
+                _NOT_STATED if stated is None else min(stated, 2**62),
+                *accuracies,
+            )
+        )
         self._add_choices(choices, texts, entry.arguments)
 
     def _add_choices(self, choices: Choices, texts: list[str], arguments: msgspec.Raw) -> None:
+        n_chars = list(map(len, texts))
         self.n_choices.append(len(texts))
-        self.n_bytes.extend(
-            [len(t) if t.isascii() else len(t.encode("utf-8", "surrogatepass")) for t in texts]
-        )
-        self.n_chars.extend(map(len, texts))
+        self.n_chars.extend(n_chars)
+        if "".join(texts).isascii():
+            self.n_bytes.extend(n_chars)
+        else:
+            self.n_bytes.extend([len(t.encode("utf-8", "surrogatepass")) for t in texts])
         if choices.tokens is None:
             self.n_without_tokens += 1
             self.logprobs.extend(choices.logprobs)
@@ -171,7 +176,7 @@ class Columns:
             for tokens in choices.tokens:
                 self.n_tokens.append(len(tokens))
                 self.tokens.extend(tokens)
-        if self.n_lettered == len(self) - 1:  # still a log of letters so far
+        if self.n_lettered == len(self.n_choices) - 1:  # still a log of letters so far
             self.n_lettered += self._is_lettered(tuple(choices.continuations), arguments)
 
     def _is_lettered(self, continuations: tuple[str, ...], arguments: msgspec.Raw) -> bool:
@@ -192,14 +197,14 @@ class Columns:
 
     def settle_gold(self) -> Settled:
         """Choose the reading of the targets that the logged accuracies bear out."""
-        stated = np.asarray(self.stated)
+        stated = self.column("stated", np.int64)
         n_choices = np.asarray(self.n_choices)
         shared = np.zeros(len(self), dtype=bool)
         shared[list(self.documents)] = True
         outside = stated >= n_choices
         return settle(
-            np.asarray(self.by_index),
-            np.asarray(self.by_text),
+            self.column("by_index", np.int64),
+            self.column("by_text", np.int64),
             stated=np.where(outside, -1, stated),
             is_stated=stated != _NOT_STATED,
             n_choices=n_choices,
@@ -211,20 +216,19 @@ class Columns:
     def _evidence(self, shared: Bools) -> list[Evidence]:
         """Return what lm-eval's accuracies take for the answer: sums, or sums per length."""
         logprobs, n_choices = np.asarray(self.logprobs), np.asarray(self.n_choices)
+        logged = {name: _numbers(self.column(name, object)) for name in ACCURACIES}
         answers = {"acc": _answers(logprobs, n_choices)}
         answers["em"] = answers["acc"]
         known_lengths = ~shared  # lm-eval measures the choices, which stand in the context
         if self.delimiter is None:
             known_lengths &= False
         for name, lengths in (("acc_norm", self.n_chars), ("acc_bytes", self.n_bytes)):
-            if not np.isnan(np.asarray(self.accuracies[name])).all():
+            if not np.isnan(logged[name]).all():
                 per_unit = np.full(len(logprobs), np.nan)
                 np.divide(logprobs, lengths, out=per_unit, where=np.asarray(lengths) > 0)
                 answers[name] = np.where(known_lengths, _answers(per_unit, n_choices), -1)
         return [
-            Evidence(name, np.asarray(self.accuracies[name]), answers[name])
-            for name in ACCURACIES
-            if name in answers
+            Evidence(name, logged[name], answers[name]) for name in ACCURACIES if name in answers
         ]
 
 
@@ -236,18 +240,11 @@ def _answers(flat: Floats, n_choices: Ints) -> Ints:
     return np.where(readable, top, -1)
 
 
-def _accuracy(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else math.nan
-
-
-def _fingerprint(entry: Entry, choices: Choices) -> int:
-    """Return a number that stands for the words of a question's requests."""
-    if isinstance(entry.prompt_hash, str):  # of the first request's context
-        words = "\0".join((entry.prompt_hash, *choices.continuations))
-        data = words.encode("utf-8", "surrogatepass")
-    else:
-        data = bytes(entry.arguments)
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big", signed=True)
+def _numbers(values: Any) -> Floats:
+    """Return logged values as numbers, NaN where there is none."""
+    if set(map(type, values)) == {type(None)}:  # a metric that is not logged
+        return np.full(len(values), np.nan)
+    return np.array([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
 
 
 def _number_of(doc_id: Any) -> int:

@@ -7,7 +7,6 @@ library's json, which is slower and forgiving.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -122,6 +121,8 @@ _NUMBER = re.compile(r"\d+$")
 def decode_entry(data: bytes) -> Entry:
     """Decode one JSON object; raise :class:`EntryError` if it is none, or its keys are no keys."""
     entry = _decode(data)
+    if type(entry.doc_id) is int and type(entry.filter) is str:  # nearly always
+        return entry
     for name in ("doc_id", "filter"):
         value = getattr(entry, name)
         if not isinstance(value, (str, int, float, type(None))):
@@ -164,6 +165,9 @@ def stated_gold(entry: Entry) -> int | None:
     if entry.calib_harness is not None:
         gold = entry.calib_harness.gold
         return -1 if gold is None else gold
+    e = entry
+    if not (e.ece or e.sce or e.brier_score or e.nll or e.likelihood or e.f1 or e.mcc):
+        return None  # quickly: most stock logs
     for name in _NAMING_GOLD:
         raw = getattr(entry, name)
         if raw:
@@ -255,7 +259,10 @@ def _continuations(entry: Entry) -> list[str]:
     except msgspec.DecodeError:
         raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}") from None
     if isinstance(arguments, dict):
-        texts = [arguments[key].arg_1 for key in _in_order(arguments)]
+        if tuple(arguments) == _IN_ORDER[min(len(arguments), len(_IN_ORDER) - 1)]:
+            texts = [argument.arg_1 for argument in arguments.values()]
+        else:
+            texts = [arguments[key].arg_1 for key in _by_number(arguments)]
     else:
         texts = [argument[1] for argument in arguments]
     for text in texts:
@@ -275,11 +282,9 @@ def first_context(arguments: msgspec.Raw) -> str:
     return context if isinstance(context, str) else ""
 
 
-def _in_order(keys: Iterable[str]) -> Sequence[str]:
+def _by_number(keys: Iterable[str]) -> Sequence[str]:
     """Return keys of requests by number; sorted as texts, the tenth would precede the second."""
-    named = tuple(keys)
-    if named == _IN_ORDER[min(len(named), len(_IN_ORDER) - 1)]:
-        return named
+    named = list(keys)
     numbers = [_NUMBER.search(key) for key in named]
     if not all(numbers):
         return named
@@ -297,13 +302,17 @@ _Responses: TypeAlias = tuple[list[float], list[list[float]] | None, int]
 def _responses(entry: Entry, expect_tokens: bool) -> _Responses:
     """Log-probability of each choice, of each of its tokens where logged, and what was cut off."""
     for with_tokens in (expect_tokens, not expect_tokens):
-        with contextlib.suppress(msgspec.DecodeError, IndexError):
+        try:
             if with_tokens:
                 first = [choice[0] for choice in _RESPONSES.decode(entry.resps)]
                 tokens = [response.tokens for response in first]
-                truncated = max([response.truncated for response in first], default=-1)
+                truncated = -1
+                if first and first[0].truncated >= 0:
+                    truncated = max([response.truncated for response in first])
                 return [response.logprob for response in first], tokens, truncated
             return [choice[0][0] for choice in _PAIRS.decode(entry.resps)], None, -1
+        except (msgspec.DecodeError, IndexError):  # of the other kind, or unforeseen
+            continue
     return _unforeseen_responses(json.loads(bytes(entry.resps)))
 
 
@@ -349,5 +358,7 @@ def _without_unconditional(continuations: list[str]) -> int:
         if repeated and is_lettered(continuations[:k]):
             return k
     half = n // 2
-    doubled = n >= 4 and n % 2 == 0 and continuations[:half] == continuations[half:]
+    if n < 4 or n % 2 or continuations[0] != continuations[half]:  # nearly always
+        return n
+    doubled = continuations[:half] == continuations[half:]
     return half if doubled and len(set(continuations)) > 1 else n

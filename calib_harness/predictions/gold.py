@@ -29,6 +29,7 @@ NOT_VERIFIED = "not verified"  # nothing that the log holds could contradict the
 #: Share of questions that may contradict a reading: they are left out, as undecided.
 CONTRADICTED = 0.02
 
+_FEW_DIGITS = 6
 _MOST_DIGITS = 100  # of an index; longer numbers are a choice's text, or nothing
 _DECIMAL = re.compile(r"[+-]?\d+(\.0*)?")
 _TRUTH = {"True": 1, "False": 0}
@@ -99,6 +100,10 @@ def readings_of_target(target: Any, texts: Sequence[str]) -> tuple[int, int]:
     ((2, 1), (-2, -2))
     """
     if isinstance(target, str):
+        if target.isdecimal() and len(target) < _FEW_DIGITS:  # by far the most common
+            index = int(target)
+            by_text = texts.index(target) if target in texts else -1
+            return (index if index < len(texts) else -1), by_text
         stripped = target.strip()
         if stripped.startswith("[") and target not in texts:
             target = _literal(stripped)
@@ -117,7 +122,7 @@ def readings_of_target(target: Any, texts: Sequence[str]) -> tuple[int, int]:
 
 def _index_in(text: str, n: int) -> int:
     if len(text) <= _MOST_DIGITS:
-        if text.isdecimal():  # by far the most common
+        if text.isdecimal():
             index = int(text)
         elif _DECIMAL.fullmatch(text):
             index = int(float(text))

@@ -360,9 +360,9 @@ def read_log(log: Log) -> LogContents:
     settled = columns.settle_gold()
     header = replace(log.header, gold=settled.check)
     scores, missing = method_scores(columns)
-    doc_id = np.asarray(columns.doc_id, dtype=np.int64)
-    doc_hash = np.asarray(columns.doc_hash, dtype=object)
-    truncated = np.asarray(columns.truncated)
+    doc_id, doc_hash = columns.column("doc_id", np.int64), columns.column("doc_hash", object)
+    truncated = columns.column("truncated", np.int64)
+    _, prompt = np.unique(columns.column("prompt", np.int64), return_inverse=True)
     predictions = tuple(
         Predictions(
             replace(header, method=method),
@@ -370,7 +370,7 @@ def read_log(log: Log) -> LogContents:
             settled.gold,
             doc_id,
             doc_hash,
-            prompt=np.asarray(columns.prompt),
+            prompt=prompt,
             truncated=truncated if (truncated >= 0).all() else None,
         )
         for method, table in scores.items()

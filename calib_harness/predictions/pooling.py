@@ -14,7 +14,7 @@ import numpy as np
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.gold import joint_check
 from calib_harness.predictions.headers import Log
-from calib_harness.predictions.table import Header, LogContents, Predictions
+from calib_harness.predictions.table import Header, Ints, LogContents, Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -229,12 +229,8 @@ def _join(parts: list[Predictions], header: Header) -> Predictions:
         for p in parts
     ]
     subjects = [np.full(len(p), p.header.task, dtype=object) for p in parts]
-    optional = {
-        name: np.concatenate([getattr(p, name) for p in parts])
-        if all(getattr(p, name) is not None for p in parts)
-        else None
-        for name in ("prompt", "truncated")
-    }
+    prompts = [p.prompt for p in parts if p.prompt is not None]
+    truncated = [p.truncated for p in parts if p.truncated is not None]
     return Predictions(
         header,
         np.concatenate(scores),
@@ -242,5 +238,12 @@ def _join(parts: list[Predictions], header: Header) -> Predictions:
         np.concatenate([p.doc_id for p in parts]),
         np.concatenate([p.doc_hash for p in parts]),
         subject=np.concatenate(subjects),
-        **optional,
+        prompt=_one_after_another(prompts) if len(prompts) == len(parts) else None,
+        truncated=np.concatenate(truncated) if len(truncated) == len(parts) else None,
     )
+
+
+def _one_after_another(prompts: list[Ints]) -> Ints:
+    """Return the prompts of several logs, each of which counts its own from 0, numbered on."""
+    firsts = np.cumsum([0, *(int(part.max(initial=-1)) + 1 for part in prompts)])
+    return np.concatenate([part + first for part, first in zip(prompts, firsts, strict=False)])

@@ -111,7 +111,7 @@ class Predictions:
     doc_hash : ndarray of str objects, shape (n,)
         SHA-256 of the question as lm-eval computes it; the key that joins runs.
     prompt : ndarray of int64, shape (n,), or None
-        Equal where two questions were asked in the same words; None if that is not known.
+        Equal where two questions of the log were asked in the same words; None if not known.
     truncated : ndarray of int64, shape (n,), or None
         Tokens cut off the beginning of the question's longest request; None if not known.
     subject : ndarray of str objects, shape (n,), or None

@@ -91,6 +91,8 @@ def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
     header = replace(header, gold=settled.check)
     truncated = [q.truncated for q in questions]
     known = [n for n in truncated if n is not None]
+    words = ["\0".join((q.text, *q.choices)) for q in questions]
+    _, prompt = np.unique(words, return_inverse=True)
     predictions = tuple(
         Predictions(
             replace(header, method=method),
@@ -98,7 +100,7 @@ def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
             settled.gold,
             np.arange(len(questions)),
             np.array([_digest(q.id, q.text) for q in questions], dtype=object),
-            prompt=np.array([_number(q.text, *q.choices) for q in questions]),
+            prompt=prompt,
             truncated=np.array(known) if len(known) == len(truncated) else None,
         )
         for method, scores in tables.items()
@@ -181,7 +183,3 @@ def confidence_scores(confidence: Floats) -> Floats:
 
 def _digest(*texts: str) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _number(*texts: str) -> int:
-    return int(_digest(*texts)[:15], 16)
