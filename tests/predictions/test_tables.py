@@ -199,6 +199,11 @@ def test_several_right_choices_and_missing_ones_are_counted(
 
 
 BAD = {
+    "a choice without a name": (
+        "id,choice,prob,gold\na,0,.5,0\na,,.5,0\n",
+        {},
+        "does not say in row 2 which choice it is about",
+    ),
     "nothing known": ("a,b\n1,2\n", {}, "has the columns a, b, which do not say what is what"),
     "undeclared": ("score_0,score_1,gold\n-1,-2,0\n", {}, "say which with scores"),
     "no such kind": (

@@ -36,9 +36,9 @@ def read_inspect(log: Log) -> LogContents:
         If it holds neither.
     """
     try:
-        head, samples = _read(log.file.read())
+        head, read = _read(log.file.read())
         header = _header(log, head)
-        samples = list(samples)
+        samples = list(read)
         questions = [_question(sample) for sample in samples]
         known = [question for question in questions if question is not None]
         if known:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -129,8 +129,10 @@ class _Rows:
     def texts(self, name: str) -> pd.Categorical:
         """Return a column of texts; all empty if the table has none of this name."""
         if not name:
-            return pd.Categorical.from_codes(np.zeros(self.n, np.int8), [""])
-        return pd.api.types.union_categoricals(self._texts[name])
+            empty = pd.Categorical([""]).take(np.zeros(self.n, np.int64))
+            return cast("pd.Categorical", empty)
+        joined: pd.Categorical = pd.api.types.union_categoricals(self._texts[name])
+        return joined
 
 
 @dataclass(frozen=True)
@@ -223,9 +225,9 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
         problems.append(f"{n_again} rows hold a choice that was there before; the first counts")
     scores = np.full(n * width, np.nan)
     scores[cell[first_rows]] = flat[first_rows]
-    present = np.zeros(n * width, dtype=bool)
-    present[cell] = True
-    present = present.reshape(n, width)
+    filled = np.zeros(n * width, dtype=bool)
+    filled[cell] = True
+    present = filled.reshape(n, width)
     table = scores.reshape(n, width)
     holes = present.sum(axis=1) <= width - 1 - present[:, ::-1].argmax(axis=1)
     spoilt = holes | (np.isnan(table) & present).any(axis=1) | ~np.isfinite(table).any(axis=1)
@@ -258,18 +260,22 @@ def _questions(
 ) -> tuple[Ints, Ints, int]:
     """Return each row's question, numbered as they appear, where each begins, and how many."""
     frame = pd.DataFrame({"id": ids, "model": model.codes, "task": task.codes})
-    question = frame.groupby(["id", "model", "task"], sort=False).ngroup().to_numpy()
-    _, first = np.unique(question, return_index=True)
+    numbered = frame.groupby(["id", "model", "task"], sort=False).ngroup()
+    question = np.asarray(numbered, dtype=np.int64)
+    first = np.asarray(np.unique(question, return_index=True)[1], dtype=np.int64)
     return question, first, len(first)
 
 
 def _positions(labels: pd.Categorical, question: Ints) -> Ints:
     """Index of each row's choice: its number or letter, else its place within the question."""
+    if (labels.codes < 0).any():
+        row = int(np.argmax(labels.codes < 0))
+        raise UnusableLogError(f"does not say in row {row + 1} which choice it is about")
     named = [_index_named(str(label)) for label in labels.categories]
     if named and min(named) >= 0 and max(named) < 1000:
         start = 1 if min(named) == 1 and all(str(c).isdecimal() for c in labels.categories) else 0
-        return np.asarray(named)[labels.codes] - start
-    return pd.Series(question).groupby(question).cumcount().to_numpy()
+        return np.asarray(np.array(named, dtype=np.int64)[labels.codes] - start)
+    return np.asarray(pd.Series(question).groupby(question).cumcount(), dtype=np.int64)
 
 
 def _keys(
