@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lm_eval.api.registry import filter_registry
 
+from calib_harness.core import registry
+from calib_harness.harness.responses import TokenLogprobs
 from calib_harness.sweep.drive import Retries, drive
 from calib_harness.sweep.planning.plan import make_plan
 from calib_harness.sweep.running.execute import Job
@@ -54,3 +57,21 @@ def test_executor_carries_out_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     executor = example("An executor")["OneAtATime"]()
     summary = drive([job], executor, Retries(0, 0.1, 0.1), Silent())
     assert [outcome.status for outcome in summary.outcomes.values()] == ["finished"]
+
+
+def test_metric_has_a_value_and_an_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calib_harness.core.registry.REGISTERED", {})
+    margin = example("A metric")["margin"]
+    row = registry.REGISTERED["margin"]
+    probs, gold = [[0.7, 0.2, 0.1], [0.5, 0.5, float("nan")]], [0, 1]
+    assert margin(probs, gold) == pytest.approx(0.25)
+    # Resampled: only the first question, twice; only the second.
+    assert row.resampled(probs, gold, [[2, 0], [0, 2]]) == pytest.approx([0.5, 0.0])
+    assert row.options == ()
+
+
+def test_method_scores_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lm_eval.api.registry.filter_registry", type(filter_registry)("filter"))
+    method = example("A method")["ContinuationMax"]
+    response = TokenLogprobs(-3.0, False, [-2.0, -1.0])
+    assert method().apply([[response]], [{}]) == [(-1.0, False)]
