@@ -87,7 +87,11 @@ def score(*words):
 
 def main():
     arguments = parse()
-    model = json.loads(arguments.model_args)["pretrained"].rstrip("/").rsplit("/", 1)[-1]
+    model_args = json.loads(arguments.model_args)
+    name = model_args.get("pretrained") or model_args["model"]
+    model = name.rstrip("/").rsplit("/", 1)[-1]
+    if "base_url" in model_args:
+        print("asked at", model_args["base_url"])
     order = instruction(model)
     if order.get("do") == "refuse":
         raise OSError(order["text"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 import urllib.request
@@ -10,7 +11,10 @@ import urllib.request
 import pytest
 
 from calib_harness.errors import UserError
+from calib_harness.sweep.planning.plan import make_plan
+from calib_harness.sweep.planning.secrets import Redactor
 from calib_harness.sweep.running.model_server import server_argv, serving
+from calib_harness.sweep.running.process import OutputLog, Stop
 
 # Starts a child that holds the group alive, tells its number, and serves.
 SERVER = """
@@ -29,9 +33,10 @@ def serve(tmp_path, program=SERVER, **settings):
     (tmp_path / "server.py").write_text(program)
     return serving(
         f"{sys.executable} server.py {{port}}",
-        log=tmp_path / "server.log",
+        log=OutputLog(tmp_path / "server.log", Redactor({}), lambda line: None),
         environment=os.environ,
         working_dir=tmp_path,
+        stop=Stop(),
         **settings,
     )
 
@@ -76,3 +81,61 @@ def test_a_server_that_never_answers_is_given_up_and_ended(tmp_path):
 def test_a_command_that_cannot_be_used_is_refused(command):
     with pytest.raises(UserError, match="server: "):
         server_argv(command, 1)
+
+
+def served(sweep, program=SERVER):
+    """Have the first model of a sweep asked through a server that its run starts."""
+    (sweep.root / "server.py").write_text(program)
+    sweep.spec["working_dir"] = "."
+    sweep.spec["models"][0] |= {
+        "backend": "local-completions",
+        "server": f"{sys.executable} server.py {{port}}",
+    }
+    sweep.spec["execution"]["retries"] = 0
+
+
+def test_a_run_starts_its_server_asks_it_and_ends_it(sweep):
+    served(sweep)
+    status, told = sweep.run()
+    assert status == 0, told
+    [folder] = (sweep.output / "runs").glob("first-*")
+    asked = re.search(r"asked at (\S+)", (folder / "output.log").read_text())[1]
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/v1/completions", asked)
+    # The port is no part of what the run is.
+    assert "{server}/v1/completions" in (folder / "command.txt").read_text()
+    pids = (sweep.root / "pids").read_text().split()
+    sweep.wait_for(lambda: not any(is_alive(pid) for pid in pids))
+    assert not list((sweep.output / "runs").glob("second-*/server.log"))
+
+
+def test_a_server_that_fails_fails_its_run_alone_in_a_sentence(sweep):
+    served(sweep, "import sys\nprint('no such model')\nsys.exit(3)")
+    status, told = sweep.run()
+    assert status == 1
+    assert "server: it ended with status 3 before it answered; its last words: no such" in told
+    assert sweep.finished() == {"second", "third"}
+    assert not sweep.unfinished("first").joinpath("results").exists()
+
+
+def test_what_a_server_prints_holds_no_secret(sweep, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_abcdefghijklmnop")
+    served(sweep, "import os\nprint(os.environ['HF_TOKEN'], flush=True)\n" + SERVER)
+    status, told = sweep.run()
+    assert status == 0, told
+    [log] = sweep.output.glob("runs/first-*/server.log")
+    assert "hf_abcdefghijklmnop" not in log.read_text()
+    assert "HF_TOKEN" in log.read_text()
+
+
+def test_a_server_without_a_port_is_refused_before_anything_starts(sweep):
+    sweep.spec["models"][0]["server"] = "vllm serve first"
+    with pytest.raises(UserError, match=r"with \{port\} where its port belongs, got 'vllm serve"):
+        sweep.run()
+
+
+def test_a_server_is_part_of_what_a_run_is_and_runs_without_one_are_what_they_were(sweep):
+    before = {run.model: run.identity for run in make_plan(sweep.write()).runs}
+    served(sweep)
+    after = {run.model: run.identity for run in make_plan(sweep.write()).runs}
+    assert before["first"] != after["first"]
+    assert before["second"] == after["second"]

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from calib_harness.harness.derive import stem_of
 
 from calib_harness.errors import UserError
 from calib_harness.sweep.planning import plan as planning

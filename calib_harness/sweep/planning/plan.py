@@ -30,6 +30,7 @@ from typing import Any
 
 import calib_harness
 from calib_harness.errors import UserError
+from calib_harness.sweep.planning.arguments import command_line, resolve
 from calib_harness.sweep.planning.fingerprint import fingerprint_files, fingerprint_tasks
 from calib_harness.sweep.planning.reading import load_spec
 from calib_harness.sweep.planning.schema import (
@@ -45,9 +46,6 @@ from calib_harness.sweep.planning.secrets import secret_place
 from calib_harness.sweep.planning.tasknames import check_tasks
 from calib_harness.sweep.storing.layout import scratch_folder
 
-_DEFAULT_SEED = (0, 1234, 1234, 1234)
-# Backends of lm-eval that take a name under `model`; all others take `pretrained`.
-_NAMED_MODEL = re.compile(r"(completions|chat|anthropic|openai|watsonx|textsynth|gguf|ggml)")
 # Arguments that name a model or an adapter, on the Hub or in a folder.
 _NAMES = ("pretrained", "model", "tokenizer", "peft", "delta")
 _IS_PATH = re.compile(r"^(\.{1,2}(/|$)|~|/)")
@@ -73,6 +71,7 @@ class Run:
     time_limit: float | None
     trust_remote_code: bool
     device: str | None
+    server: str | None = None
 
 
 @dataclass(frozen=True)
@@ -280,7 +279,7 @@ def _run(
     places: _Places,
     fixed: dict[str, Any],
 ) -> Run:
-    resolved = _resolve(model, revision, tasks, settings)
+    resolved = resolve(model, revision, tasks, settings)
     arguments = resolved["model_args"].items()
     identity = fixed | resolved
     identity["tasks"] = sorted(resolved["tasks"])
@@ -303,75 +302,14 @@ def _run(
         chat=settings["apply_chat_template"],
         num_fewshot=settings["num_fewshot"],
         tasks=tasks,
-        arguments=_arguments(launched, settings["device"], places.include_path),
+        arguments=command_line(launched, settings["device"], places.include_path),
         settings=identity,
         resources=settings["resources"],
         time_limit=settings["time_limit"],
         trust_remote_code=bool(settings["trust_remote_code"]),
         device=settings["device"],
+        server=settings["server"],
     )
-
-
-def _resolve(
-    model: ModelEntry, revision: str | None, tasks: tuple[str, ...], settings: dict[str, Any]
-) -> dict[str, Any]:
-    """Return everything said about a run that can change its numbers, with defaults filled in."""
-    backend = settings["backend"] or "hf"
-    model_args = {"model" if _NAMED_MODEL.search(backend) else "pretrained": model.id}
-    if revision is not None:
-        model_args["revision"] = revision
-    if settings["dtype"] is not None:
-        model_args["dtype"] = settings["dtype"]
-    seed = settings["seed"]
-    seeds = list(_DEFAULT_SEED) if seed is None else [seed] * 4 if isinstance(seed, int) else seed
-    limit = settings["limit"]
-    return {
-        "backend": backend,
-        "model_args": model_args | settings["model_args"],
-        "tasks": list(tasks),
-        "num_fewshot": settings["num_fewshot"],
-        "apply_chat_template": settings["apply_chat_template"],
-        "fewshot_as_multiturn": settings["fewshot_as_multiturn"],
-        "system_instruction": settings["system_instruction"],
-        "batch_size": 1 if settings["batch_size"] is None else settings["batch_size"],
-        "max_batch_size": settings["max_batch_size"],
-        "limit": int(limit) if limit is not None and limit == int(limit) else limit,
-        "seed": seeds,
-        # cuda:0 and cuda:1 give the same numbers; cpu and cuda may not.
-        "device": settings["device"].split(":")[0] if settings["device"] else None,
-        "metadata": settings["metadata"],
-        "trust_remote_code": bool(settings["trust_remote_code"]),
-    }
-
-
-def _arguments(
-    resolved: dict[str, Any], device: str | None, include_path: Path | None
-) -> tuple[str, ...]:
-    """Return `lm_eval run`'s arguments, without those that say where to write."""
-    chat, multiturn = resolved["apply_chat_template"], resolved["fewshot_as_multiturn"]
-    options: dict[str, Any] = {
-        "--model": resolved["backend"],
-        "--model_args": json.dumps(resolved["model_args"], ensure_ascii=False),
-        "--tasks": ",".join(resolved["tasks"]),
-        "--num_fewshot": resolved["num_fewshot"],
-        "--batch_size": resolved["batch_size"],
-        "--max_batch_size": resolved["max_batch_size"],
-        "--limit": resolved["limit"],
-        "--seed": ",".join(str(seed) for seed in resolved["seed"]),
-        "--device": device,
-        "--system_instruction": resolved["system_instruction"],
-        "--metadata": json.dumps(resolved["metadata"]) if resolved["metadata"] else None,
-        "--include_path": include_path,
-        "--apply_chat_template": chat if isinstance(chat, str) else None,
-        "--fewshot_as_multiturn": None if multiturn is None else str(multiturn).lower(),
-    }
-    # One word each, so that a value that begins with a dash is never taken for an option.
-    words = [f"{name}={value}" for name, value in options.items() if value is not None]
-    if chat is True:
-        words.append("--apply_chat_template")
-    if resolved["trust_remote_code"]:
-        words.append("--trust_remote_code")
-    return tuple(words)
 
 
 def _digest(identity: dict[str, Any]) -> str:

@@ -98,6 +98,10 @@ ChatTemplate = Annotated[list[bool | Name], BeforeValidator(_as_list), Field(min
 FourSeeds = Annotated[list[Natural | None], Field(min_length=4, max_length=4)]
 AutoBatch = Annotated[str, Field(pattern=r"^auto(:\d+)?$")]
 
+# What a run fills in: the port of its server, the address under which it is asked.
+SERVER_ADDRESS = "{server}"
+Server = Annotated[str, Field(pattern=r"^[^\n]*\{port\}[^\n]*$")]
+
 _DURATION = "a positive number of seconds, or one with a unit such as 90s, 30m or 2h"
 
 
@@ -151,6 +155,9 @@ class Settings(Section):
         default={}, description="a mapping of the backend's arguments to their values"
     )
     metadata: dict[str, Any] = Field(default={}, description="a mapping, as lm-eval's --metadata")
+    server: Server | None = _optional(
+        "a command that serves the model, with {port} where its port belongs"
+    )
     resources: Resources = Field(default=Resources(), description="a mapping: gpus, cpus, memory")
     time_limit: Seconds | None = _optional(_DURATION)
 

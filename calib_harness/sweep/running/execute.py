@@ -18,13 +18,16 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from calib_harness.errors import UserError
 from calib_harness.output import write_whole
 from calib_harness.sweep.planning.plan import Run
+from calib_harness.sweep.planning.schema import SERVER_ADDRESS
 from calib_harness.sweep.planning.secrets import Redactor
 from calib_harness.sweep.running.attempts import append_attempt, cached_requests, mend_cache
 from calib_harness.sweep.running.completeness import check_results
 from calib_harness.sweep.running.failures import Failure, explain_end, explain_log, explain_os_error
 from calib_harness.sweep.running.lock import HeldError, RunLock
+from calib_harness.sweep.running.model_server import serving
 from calib_harness.sweep.running.process import Ended, OutputLog, Stop, run_process
 from calib_harness.sweep.running.progress import ProgressReader, write_progress
 from calib_harness.sweep.running.versions import versions
@@ -35,6 +38,7 @@ from calib_harness.sweep.storing.layout import (
     OUTPUT,
     PROGRESS,
     RESULTS,
+    SERVER_OUTPUT,
     VERSIONS,
     lock_file,
     unfinished,
@@ -209,6 +213,29 @@ class _Attempt:
         ]
 
     def _run(self) -> Ended:
+        """Run the process, with the model's server beside it where the spec names one."""
+        job = self._job
+        if job.run.server is None:
+            return self._run_process(self._argv())
+        began = time.monotonic()
+        self._log = log = OutputLog(
+            job.folder / SERVER_OUTPUT, Redactor(self._environment, job.needed), lambda line: None
+        )
+        try:
+            with serving(
+                job.run.server,
+                log=log,
+                environment=self._environment,
+                working_dir=Path(job.working_dir),
+                stop=self._stop,
+            ) as address:
+                argv = [word.replace(SERVER_ADDRESS, address) for word in self._argv()]
+                return self._run_process(argv)
+        except UserError as error:
+            cause = "stopped" if self._stop.asked else str(error)
+            return Ended(1, cause, time.monotonic() - began, tuple(log.tail))
+
+    def _run_process(self, argv: list[str]) -> Ended:
         job = self._job
         environment = self._environment
         log = OutputLog(job.folder / OUTPUT, Redactor(environment, job.needed), self._reader.feed)
@@ -218,7 +245,7 @@ class _Attempt:
             log.feed(f"the cache was damaged: {self._mended} requests of it are kept\n".encode())
         self._log = log
         return run_process(
-            self._argv(),
+            argv,
             log=log,
             environment=environment,
             working_dir=Path(job.working_dir),

@@ -83,6 +83,8 @@ def explain_end(ended: Ended, time_limit: float | None, *, offline: bool = False
     if ended.cause == "time limit":
         hint = "run again to go on from there, or raise time_limit"
         return Failure(f"it ran beyond its time limit of {time_limit:g} s; {hint}", False)
+    if ended.cause.startswith("server:"):
+        return Failure(ended.cause, False)
     if ended.status == 0:
         return None
     if ended.status < 0:

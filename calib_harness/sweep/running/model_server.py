@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calib_harness.errors import UserError
+from calib_harness.sweep.running.process import OutputLog, Stop
 
 _LEASH = Path(__file__).with_name("leash.py")
 
@@ -63,9 +65,10 @@ def free_port() -> int:
 def serving(
     command: str,
     *,
-    log: Path,
+    log: OutputLog,
     environment: Mapping[str, str],
     working_dir: Path,
+    stop: Stop,
     patience: float = 1800.0,
     health_paths: Sequence[str] = HEALTH_PATHS,
 ) -> Iterator[str]:
@@ -75,10 +78,12 @@ def serving(
     ----------
     command : str
         Starts the server; ``{port}`` in it stands for the port that is chosen.
-    log : Path
-        Takes what the server prints.
+    log : OutputLog
+        Takes what the server prints, and keeps secrets out of the file.
     environment, working_dir
         The server's own.
+    stop : Stop
+        When asked for, it is not awaited any longer.
     patience : float
         Seconds until it has to answer: large models load for minutes.
     health_paths : sequence of str
@@ -92,26 +97,38 @@ def serving(
     Raises
     ------
     UserError
-        If the command cannot be started, ends before it answers, or does not answer in time.
+        If the command cannot be started, ends before it answers, does not answer in time, or is
+        to be stopped before it does.
     """
     port = free_port()
     argv = server_argv(command, port)
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=dict(environment),
-            cwd=working_dir,
-            start_new_session=True,  # a group of its own, which can be ended as one
-        )
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        cwd=working_dir,
+        start_new_session=True,  # a group of its own, which can be ended as one
+    )
+    listener = threading.Thread(target=_listen, args=(process, log), daemon=True)
+    listener.start()
     address = f"http://127.0.0.1:{port}"
     try:
-        _await(process, address, health_paths, patience, log)
+        _await(process, address, health_paths, patience, listener, log, stop)
         yield address
     finally:
         _end(process)
+        listener.join(_GRACE)
+        log.close()
+
+
+def _listen(process: subprocess.Popen[bytes], log: OutputLog) -> None:
+    """Hand all that the server prints to the log, so that it never waits for a reader."""
+    assert process.stdout is not None
+    with process.stdout as output:
+        while data := os.read(output.fileno(), 65536):
+            log.feed(data)
 
 
 def _await(
@@ -119,20 +136,25 @@ def _await(
     address: str,
     health_paths: Sequence[str],
     patience: float,
-    log: Path,
+    listener: threading.Thread,
+    log: OutputLog,
+    stop: Stop,
 ) -> None:
     deadline = time.monotonic() + patience
     while not any(_answers(address + path) for path in health_paths):
         if process.poll() is not None:
+            listener.join(_GRACE)
             raise UserError(
                 f"server: it ended with status {process.returncode} before it answered; its last "
-                f"words: {_last_words(log)} (all of them: {log})"
+                f"words: {_last_words(log)}"
             )
         if time.monotonic() > deadline:
             raise UserError(
                 f"server: it did not answer at {address} within {patience:g} s; its last words: "
-                f"{_last_words(log)} (all of them: {log})"
+                f"{_last_words(log)}"
             )
+        if stop.asked:
+            raise UserError("server: stopped before it answered")
         time.sleep(_TICK)
 
 
@@ -144,9 +166,8 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-    return " · ".join(line.strip() for line in lines if line.strip()[:1])[-400:] or "none"
+def _last_words(log: OutputLog) -> str:
+    return " · ".join(line.strip() for line in log.tail)[-400:] or "none"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -19,6 +19,7 @@ COMMAND = "command.txt"
 VERSIONS = "versions.json"
 # ... what it printed and found, ...
 OUTPUT = "output.log"
+SERVER_OUTPUT = "server.log"
 RESULTS = "results"
 # ... every request scored so far (lm-eval appends the rank of its process to the name that it is
 # given; a run is one process), how earlier attempts ended, the latest news, ...
