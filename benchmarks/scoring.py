@@ -61,7 +61,7 @@ import calib_harness
 from calib_harness.harness.huggingface.double_check import tolerance
 from calib_harness.harness.huggingface.encoding import encode_requests
 from calib_harness.scoring.passes import Costs, make_plan
-from calib_harness.scoring.tree import Request
+from calib_harness.scoring.tree import Request, build_tree, count_tokens, read_window
 
 Sums = list[float]
 
@@ -74,6 +74,8 @@ class Workload:
     ----------
     tasks, stock_tasks
         What ours and stock score; the latter None where both score the same requests.
+    orders
+        In which orders choices are shown, if in several.
     """
 
     tasks: tuple[str, ...]
@@ -82,6 +84,7 @@ class Workload:
     least_ratio: float
     most_padding: float | None = 1.3
     stock_tasks: tuple[str, ...] | None = None
+    orders: str | None = None
 
 
 WORKLOADS = {
@@ -89,6 +92,7 @@ WORKLOADS = {
     "hellaswag-cloze": Workload(("hellaswag_calib_cloze",), 100, 0, 2.2),
     "mmlu-cloze": Workload(("mmlu_stem_calib_cloze",), 100, 5, 15),
     "mmlu-choice": Workload(("mmlu_stem_calib_choice",), 100, 5, 7),
+    "mmlu-choice-cyclic": Workload(("mmlu_stem_calib_choice",), 50, 5, 7, orders="cyclic"),
     "arc-easy-run": Workload(
         ("arc_easy_calib_cloze", "arc_easy_calib_choice"), 200, 0, 2, None, ("arc_easy",)
     ),
@@ -216,26 +220,31 @@ def memory(key: str) -> float:
     raise KeyError(key)
 
 
-def record(tasks: tuple[str, ...], questions: int, shots: int) -> list[Instance]:
+def record(
+    tasks: tuple[str, ...], questions: int, shots: int, orders: str | None = None
+) -> list[Instance]:
     """Return what lm-eval asks of a model for these tasks."""
     recorder = Recorder()
-    evaluate(recorder, tasks, questions, shots)
+    evaluate(recorder, tasks, questions, shots, orders)
     return recorder.requests
 
 
 @cache
-def task_index() -> TaskManager:
+def task_index(orders: str | None = None) -> TaskManager:
     """Return the index of all tasks: lm-eval's own take 6 s, and are not what is compared."""
-    return TaskManager(include_path=calib_harness.task_path())
+    metadata = {} if orders is None else {"orders": orders}
+    return TaskManager(include_path=calib_harness.task_path(), metadata=metadata)
 
 
-def evaluate(lm: LM, tasks: tuple[str, ...], questions: int, shots: int) -> dict[str, Any]:
+def evaluate(
+    lm: LM, tasks: tuple[str, ...], questions: int, shots: int, orders: str | None = None
+) -> dict[str, Any]:
     return simple_evaluate(
         model=lm,
         tasks=list(tasks),
         num_fewshot=shots or None,
         limit=questions,
-        task_manager=task_index(),
+        task_manager=task_index(orders),
         bootstrap_iters=0 if isinstance(lm, Recorder) else 100_000,
     )
 
@@ -291,7 +300,7 @@ def compare(
 
 def run(lm: HFLM, name: str, workload: Workload, repeats: int) -> bool:
     """Measure a workload; return whether it reached its floors."""
-    requests = record(workload.tasks, workload.questions, workload.shots)
+    requests = record(workload.tasks, workload.questions, workload.shots, workload.orders)
     stock, ours = sides(lm, workload, requests)
     if lm.device.type != "cpu":
         for side in (stock, ours):
@@ -336,6 +345,18 @@ def run(lm: HFLM, name: str, workload: Workload, repeats: int) -> bool:
     )
 
 
+def count(lm: HFLM, name: str, workload: Workload) -> None:
+    """Print what a workload asks, without running the model."""
+    requests = record(workload.tasks, workload.questions, workload.shots, workload.orders)
+    read = read_requests(lm, requests)
+    alone = sum(len(read_window(one, lm.max_length)) for one in read)
+    bound = count_tokens(build_tree(read, max_length=lm.max_length))
+    print(
+        f"{name:18} {workload.questions:4} questions {len(requests):6,} requests   each alone "
+        f"{alone:10,} tokens   tree bound {bound:8,}   ratio {alone / bound:.1f}"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--hub", type=Path, default=Path("../shared/hub"))
@@ -344,6 +365,7 @@ def main() -> None:
     )
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all by default")
     parser.add_argument("--questions", type=int, help="per workload, by default 100 or 200")
+    parser.add_argument("--count", action="store_true", help="requests and tokens only")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
     parser.add_argument("--threads", type=int, default=2)
@@ -375,6 +397,10 @@ def main() -> None:
             name: replace(workload, questions=args.questions)
             for name, workload in workloads.items()
         }
+    if args.count:
+        for name, workload in workloads.items():
+            count(lm, name, workload)
+        return
     reached = [run(lm, name, workload, args.repeats) for name, workload in workloads.items()]
     sys.exit(0 if all(reached) else 1)
 

@@ -160,6 +160,8 @@ def fits(config: dict[str, Any], data: DatasetDict) -> bool:
         return False
     if not all(isinstance(choice, str) and choice for choice in choices):
         return False
+    results = [(-float(k), k == 0) for k in range(len(choices))]
+    task.process_results(doc, results)
     if isinstance(target, list):
         return bool(target) and all(isinstance(one, int) for one in target)
     return target in choices if isinstance(target, str) else target in range(len(choices))
@@ -244,8 +246,14 @@ def survey(
                 continue
             if number % 100 == 0:
                 print(f"{number} of {len(stock)}", file=sys.stderr)
-            config = {**load_yaml(path), "task": name}
-            if name in derived.refused:
+            try:
+                config = {**load_yaml(path), "task": name}
+            except (ImportError, AttributeError) as error:
+                config = None
+                result = {"derive": f"lm-eval cannot load its YAML: {type(error).__name__}"}
+            if config is None:
+                pass
+            elif name in derived.refused:
                 result = {"derive": f"refused: {derived.refused[name]}"}
             else:
                 data = stand_in(config, known[family])

@@ -21,7 +21,7 @@ from calib_harness.core.choice_order import (
 )
 from calib_harness.core.confidence import LETTERS, pack_scores
 from calib_harness.core.inference import bootstrap_draws
-from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.nulls import Null, calibrated_null
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.resampling import Draws, changes_between, estimates_of
 from calib_harness.predictions.asked_orders import AskedOrders
@@ -41,7 +41,8 @@ class PositionBias:
         One row per model × task × metric × method: the value with its interval, and its change
         from `choice`, with the paired interval and p-value. For `ece` and `sce` also `null`, what
         a calibrated model with these probabilities would show, and `share`: by how much of what
-        it shows under `choice` beyond chance the metric falls, with an interval.
+        it shows under `choice` beyond chance the metric falls, with an interval; blank where it
+        is not beyond chance.
     letters : DataFrame
         One row per model × task × number of choices × letter: the prior with its interval.
     answers : DataFrame
@@ -137,7 +138,7 @@ def _compared(
         for method, table in probs.items()
     }
     rows = []
-    nulls: dict[tuple[str, str], float] = {}
+    nulls: dict[tuple[str, str], Null] = {}
     for method, table in probs.items():
         estimates = estimates_of(draws[method], 0.95)
         changes = changes_between(draws["choice"], draws[method], same=method == "choice")
@@ -161,7 +162,7 @@ def _compared(
             if name in _OF_BIAS:
                 null = calibrated_null(table, metric=name, rng=seed, **options)
                 row["null"] = null.mean
-                nulls[method, name] = null.mean
+                nulls[method, name] = null
             if name in _OF_BIAS and method != "choice":
                 both = nulls["choice", name], nulls[method, name]
                 row |= _share(draws["choice"][name], draws[method][name], *both)
@@ -169,23 +170,25 @@ def _compared(
     return rows
 
 
-def _share(given: Draws, freed: Draws, null_given: float, null_freed: float) -> dict[str, float]:
+def _share(given: Draws, freed: Draws, null_given: Null, null_freed: Null) -> dict[str, float]:
     """By how much of its excess over chance an error falls, with an interval.
+
+    Nothing where the error is no larger than chance makes it: there is nothing to have a share of.
 
     A plug-in error is partly chance, which no order of the choices takes away; what a calibrated
     model would show is therefore taken off both. The interval is that of errors from which each
     paired resample takes its bias off, over all pairs of worlds (see `bootstrap`); it was not
     simulated.
     """
-    excess = given.value - null_given
-    if excess <= 0:
+    if not given.value > null_given.high:
         return {}
-    share = 1 - max(freed.value - null_freed, 0.0) / excess
+    share = 1 - max(freed.value - null_freed.mean, 0.0) / (given.value - null_given.mean)
     ends = [share]
     for of_given, of_freed in product(given.deviations.T, freed.deviations.T):
-        before = np.maximum(given.value - of_given, 1e-12)
-        after = np.maximum(freed.value - of_freed, 0.0)
-        ends += np.nanquantile(1 - after / before, [0.025, 0.975]).tolist()
+        before, after = given.value - of_given, np.maximum(freed.value - of_freed, 0.0)
+        possible = before > 0
+        shares = 1 - after[possible] / before[possible]
+        ends += np.quantile(shares, [0.025, 0.975]).tolist() if possible.any() else []
     return {"share": share, "share_low": min(ends), "share_high": max(ends)}
 
 

@@ -62,7 +62,7 @@ def stock_config(name: str, where: str = "stock") -> dict[str, Any]:
     Raises
     ------
     UserError
-        If lm-eval has no YAML of a task of this name.
+        If lm-eval has no YAML of a task of this name, or cannot load it.
     """
     paths = stock_paths()
     if name not in paths:
@@ -70,7 +70,13 @@ def stock_config(name: str, where: str = "stock") -> dict[str, Any]:
         raise UserError(
             f"{where} is {name!r}, expected the name of a task of lm-eval's; {hint}".rstrip("; ")
         )
-    config = load_yaml(paths[name], resolve_func=True)
+    try:
+        config = load_yaml(paths[name], resolve_func=True)
+    except (ImportError, AttributeError) as error:  # of a function that the YAML names
+        raise UserError(
+            f"{where} is {name!r}, whose YAML lm-eval cannot load with the packages installed here "
+            f"({error}); install what it needs"
+        ) from None
     if "class" in config:
         raise UserError(
             f"{where} is {name!r}, which lm-eval builds in Python; expected a task that its YAML "

@@ -25,7 +25,13 @@ DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
 SCORE_METRICS = ("choice_mass",)
 
 # Keys of a metric_list entry that are lm-eval's; everything else is an option of the metric.
-_LM_EVAL_KEYS = frozenset({"metric", "aggregation", "higher_is_better", "hf_evaluate"})
+# Those that begin with "ignore" are for generated texts; some stock tasks say them of `acc`, too.
+_LM_EVAL_KEYS = frozenset(
+    {
+        *("metric", "aggregation", "higher_is_better", "hf_evaluate"),
+        *("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"),
+    }
+)
 
 
 #: Options that `metadata` may hold, for every metric of the task that takes them.

@@ -97,6 +97,15 @@ def test_all_of_sce_is_bias_where_the_model_is_calibrated_but_for_its_letter(fou
     assert one.null == pytest.approx(one.value, abs=0.01)  # what is left is chance
 
 
+def test_there_is_no_share_of_an_error_that_is_only_chance(tmp_path, monkeypatch):
+    # It was -3e10 for a calibrated model.
+    monkeypatch.setattr("tests.analysis.test_position_bias.BIAS", np.full(4, 0.25))
+    write_log(tmp_path, n=400)
+    asked = read_orders(PredictionStream(tmp_path, cache=False))
+    values = position_bias(asked, metrics=["sce"], n_resamples=50).values
+    assert "share" not in values.columns or values.share.isna().all()
+
+
 def test_how_often_the_answer_changes_with_the_order_is_counted_naively(found, truth):
     contents, _, _ = truth
     changed = 0

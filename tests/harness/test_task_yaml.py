@@ -19,6 +19,17 @@ def test_a_metrics_option_is_checked_before_scoring(entry: dict[str, Any], said:
         read_metric_list("mine", [entry], {})
 
 
+def test_what_stock_tasks_say_of_generated_texts_does_not_matter_here() -> None:
+    entry = {
+        "metric": "acc",
+        "aggregation": "mean",
+        "ignore_case": True,
+        "regexes_to_ignore": [","],
+    }
+    [spec] = read_metric_list("mine", [entry], {})
+    assert spec.options == {}
+
+
 def test_a_metric_named_twice_is_refused_since_results_would_keep_one() -> None:
     twice = [{"metric": "ece"}, {"metric": "ece", "norm": "l2"}]
     with pytest.raises(UserError, match="metric_list holds 'ece' 2 times"):

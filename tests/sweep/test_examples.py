@@ -18,7 +18,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "sweeps"
 
 
 @pytest.mark.parametrize(
-    ("name", "runs"), [("paper.yaml", 14), ("checkpoints.yaml", 10), ("toy_world.yaml", 4)]
+    ("name", "runs"),
+    [
+        ("paper.yaml", 14),
+        ("stages.yaml", 11),
+        ("checkpoints.yaml", 10),
+        ("toy_world.yaml", 4),
+    ],
 )
 def test_example_can_be_planned(name, runs):
     plan = make_plan(EXAMPLES / name)
