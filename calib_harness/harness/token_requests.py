@@ -24,6 +24,7 @@ from calib_harness.harness.backends.dispatch import (
 )
 from calib_harness.harness.backends.known_answer import WRONG
 from calib_harness.harness.backends.other_prompts import warn_of_other_prompts
+from calib_harness.harness.backends.refused import refuse_unmeasurable
 from calib_harness.harness.backends.run_checks import WrongScoresError, checked
 from calib_harness.harness.backends.sums import warn_of_sums_only, without_cache
 from calib_harness.harness.cached_scores import REQUEST_TYPE, CachedScores
@@ -54,8 +55,10 @@ def token_loglikelihood(self: LM, requests: list[Instance]) -> list[TokenLogprob
     Raises
     ------
     UserError
-        If the backend's log-probabilities are found to be wrong, before or while it scores.
+        If the backend has no log-probabilities of choices, or they are found to be wrong, before
+        or while it scores.
     """
+    refuse_unmeasurable(self)
     register_known()
     warn_of_other_prompts(self, requests)
     cache = CachedScores(self)

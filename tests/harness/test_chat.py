@@ -150,11 +150,3 @@ def test_letters_that_were_not_told_are_counted(server, caplog, monkeypatch):
     assert "of 6 questions are not among the server's 2 likeliest tokens" in caplog.text
     assert "Confidence may be off by" in caplog.text
     assert any(math.isnan(result.logprob) or result.logprob == -math.inf for result in found)
-
-
-def test_a_wrong_backend_for_chats_without_log_probabilities_says_so():
-    from calib_harness.harness.backends.chat import score_tokens_chat
-
-    litellm = type("LiteLLMChatCompletion", (), {"__module__": "lm_eval.models.litellm_llms"})()
-    with pytest.raises(UserError, match="litellm as lm-eval calls it hands on no"):
-        next(iter(score_tokens_chat(litellm, REQUESTS)))

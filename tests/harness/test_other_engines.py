@@ -10,6 +10,7 @@ import calib_harness.harness  # noqa: F401 registers the request type
 from calib_harness.errors import UserError
 from calib_harness.paths import toy_world_path
 from tests.harness.echo_server import EchoServer
+from tests.harness.letter_model import LetterModel
 
 TOY = f"{toy_world_path()}/models/base"
 REQUESTS = [
@@ -129,14 +130,15 @@ def test_an_sglang_that_tells_of_other_tokens_is_refused(server):
         sglang(server, "shifted").token_loglikelihood(REQUESTS)
 
 
-def test_anthropic_is_refused_by_name():
-    from lm_eval.api.model import CacheHook
-    from lm_eval.models.anthropic_llms import AnthropicLM
-
-    lm = AnthropicLM.__new__(AnthropicLM)
-    lm.cache_hook, lm.model = CacheHook(None), "claude"
-    with pytest.raises(UserError, match="tells no log-probabilities"):
-        lm.token_loglikelihood(REQUESTS)
+@pytest.mark.parametrize(
+    "name", ["AnthropicChat", "LiteLLMChatCompletion", "HFMultimodalLM", "VLLM_VLM"]
+)
+def test_a_backend_without_log_probabilities_of_choices_is_refused_by_name(name):
+    derived = type("Derived", (type(name, (LetterModel,), {}),), {})()
+    with pytest.raises(UserError, match=f"{name} cannot be measured: ") as refused:
+        derived.token_loglikelihood(REQUESTS)
+    assert "\n" not in str(refused.value)
+    assert derived.n_scored == 0
 
 
 def test_greedy_is_what_the_model_says(server):

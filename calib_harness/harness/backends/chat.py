@@ -27,6 +27,7 @@ from calib_harness.errors import UserError
 from calib_harness.harness.backends.completions import client_for
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
 from calib_harness.harness.backends.http_client import each_as_it_comes
+from calib_harness.harness.backends.known_answer import WRONG
 from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.responses import TokenLogprobs
 
@@ -200,11 +201,6 @@ class _ChatEndpoint:
     """A chat endpoint as lm-eval's backend addresses it."""
 
     def __init__(self, lm: LocalChatCompletion, requests: Sequence[Instance]) -> None:
-        if type(lm).__module__ == "lm_eval.models.litellm_llms":
-            raise UserError(
-                "model: litellm as lm-eval calls it hands on no log-probabilities; start its proxy "
-                "server and use local-chat-completions with the proxy's base_url"
-            )
         self._lm, self._requests = lm, requests
         self._client = client_for(lm)
         self._may_tokenize = "openai.com" not in lm.base_url
@@ -218,7 +214,7 @@ class _ChatEndpoint:
         answer = self._client.post(payload)
         entry = self._entry(answer)
         if first:
-            self._examine(answer, entry)
+            self._examine(answer, entry, greedy=payload.get("temperature") == 0)
         return read_letters(entry, letters)
 
     def _payload(self, context: Any, letters: Sequence[str]) -> dict[str, Any]:
@@ -279,7 +275,7 @@ class _ChatEndpoint:
             ) from None
         return entry
 
-    def _examine(self, answer: Any, entry: dict[str, Any]) -> None:
+    def _examine(self, answer: Any, entry: dict[str, Any], *, greedy: bool) -> None:
         message = answer["choices"][0].get("message") or {}
         said = str(entry["token"])
         if message.get("reasoning_content") or said.lstrip().startswith(_SIGNS_OF_THOUGHT):
@@ -289,7 +285,7 @@ class _ChatEndpoint:
                 "server) or use another model"
             )
         best = max(float(top["logprob"]) for top in entry["top_logprobs"])
-        if float(entry["logprob"]) < best - 0.5:
+        if greedy and float(entry["logprob"]) < best - WRONG:
             raise WrongScoresError(
                 f"model: the server at {self._client.url} says {said!r} at temperature 0 with a "
                 f"log-probability of {entry['logprob']:.4f}, though another token has {best:.4f}; "

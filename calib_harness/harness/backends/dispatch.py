@@ -28,7 +28,6 @@ _MODULES = {
     "lm_eval.models.sglang_causallms": f"{_ROOM}.backends.sglang_engine",
     "lm_eval.models.sglang_generate_API": f"{_ROOM}.backends.sglang_engine",
     "lm_eval.models.gguf": f"{_ROOM}.backends.llama_cpp",
-    "lm_eval.models.anthropic_llms": f"{_ROOM}.backends.refused",
 }
 
 

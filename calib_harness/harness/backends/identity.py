@@ -38,10 +38,10 @@ def describe(lm: LM) -> dict[str, str]:
     Returns
     -------
     dict
-        Always has ``backend``; ``weights`` where they are in this process, ``files`` where the
-        model or an adapter is a local file or folder.
+        Always has ``class``, the backend's; ``weights`` where they are in this process, ``files``
+        where the model or an adapter is a local file or folder.
     """
-    found = {"backend": type(lm).__name__}
+    found = {"class": type(lm).__name__}
     for name in _SETTINGS:
         value = _value(lm, name)
         if value is not None:

@@ -1,27 +1,42 @@
-"""Backends of lm-eval that tell no log-probabilities, refused by name and in one sentence."""
+"""Backends of lm-eval that cannot be measured, refused by name before anything is asked."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-from lm_eval.api.instance import Instance
-from lm_eval.models.anthropic_llms import AnthropicChat, AnthropicLM
+from lm_eval.api.model import LM
 
 from calib_harness.errors import UserError
-from calib_harness.harness.backends.dispatch import confirm
+
+_NO_LOGPROBS = (
+    "its endpoint tells no log-probabilities, neither of a prompt nor of an answer; use a model "
+    "that does (docs/how-to/backends.md)"
+)
+
+# Class -> why. By name: importing them takes packages that others need not have.
+_REASONS = {
+    "AnthropicLM": _NO_LOGPROBS,
+    "AnthropicChat": _NO_LOGPROBS,
+    "LiteLLMChatCompletion": (
+        "as lm-eval calls litellm it hands on no log-probabilities; start its proxy server and "
+        "use local-chat-completions with the proxy's base_url"
+    ),
+    "AzureOpenaiChatCompletionsLM": (
+        "it sends requests by a library of its own; use openai-chat-completions with the "
+        "deployment's base_url and header"
+    ),
+    "HFMultimodalLM": "lm-eval scores no choices with it; for texts use hf",
+    "HFAUDIOLMQWEN": "lm-eval scores no choices with it; for texts use hf",
+    "VLLM_VLM": "lm-eval scores no choices with it; for texts use vllm",
+}
 
 
-@confirm.register(AnthropicChat)
-@confirm.register(AnthropicLM)
-def refuse_anthropic(lm: AnthropicChat | AnthropicLM, requests: Sequence[Instance]) -> None:
-    """Refuse Anthropic's endpoints.
+def refuse_unmeasurable(lm: LM) -> None:
+    """Refuse a backend that has no log-probabilities of choices.
 
     Raises
     ------
     UserError
-        Always: they tell no log-probabilities, neither of a prompt nor of an answer.
+        If `lm` is one of those, or derived from one.
     """
-    raise UserError(
-        f"model: {type(lm).__name__}'s endpoint tells no log-probabilities, so confidences cannot "
-        "be measured; use a model that does (docs/how-to/backends.md)"
-    )
+    for cls in type(lm).__mro__:
+        if cls.__name__ in _REASONS:
+            raise UserError(f"model: {cls.__name__} cannot be measured: {_REASONS[cls.__name__]}")
