@@ -177,9 +177,10 @@ def try_vllm(trial: Trial, env: Path) -> None:
         trial.run(name, "vllm", arguments, tasks, python=str(env / "bin" / "python"))
         report(f"vLLM, {model}", trial.compare(name, f"hf-{model}"))
     serve = f"{env}/bin/vllm serve {trial.models['tiny']} --port {{port}} --dtype float32 "
-    serve += (
-        "--enforce-eager --distributed-executor-backend uni --max-model-len 1024 --max-logprobs 32"
-    )
+    template = trial.work / "template.jinja"  # GPT-2 has none
+    template.write_text("{% for message in messages %}{{ message['content'] }}{% endfor %}")
+    serve += f"--enforce-eager --distributed-executor-backend uni --chat-template {template} "
+    serve += "--max-model-len 1024 --max-logprobs 32"
     with trial.serve("vllm", serve) as address:
         completions = completions_arguments(trial, address)
         for way, extra in (("tokens", ""), ("strings", ",tokenized_requests=False")):
@@ -188,8 +189,31 @@ def try_vllm(trial: Trial, env: Path) -> None:
             report(f"vllm serve, {way}", trial.compare(name, "hf-tiny"))
         chat = f"model={trial.models['tiny']},base_url={address}/v1/chat/completions,"
         trial.run("serve-chat", "local-chat-completions", chat + "num_concurrent=4", LETTERS)
-        report("vllm serve, chat", last_line(trial.work / "serve-chat.log"))
+        report("vllm serve, chat", compare_letters(trial, "serve-chat"))
         try_faults(trial, address)
+
+
+def compare_letters(trial: Trial, name: str) -> str:
+    """Compare a chat endpoint's letters with their definition: both spellings, added up on hf."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    paths = list((trial.work / name).rglob("samples_*.jsonl"))
+    if not paths:
+        return f"no results: {last_line(trial.work / f'{name}.log')}"
+    tokenizer = AutoTokenizer.from_pretrained(trial.models["tiny"])
+    model = AutoModelForCausalLM.from_pretrained(trial.models["tiny"], dtype=torch.float32).eval()
+    worst, n = 0.0, 0
+    for line in paths[0].read_text().splitlines():
+        entry = json.loads(line)
+        for place, (answer, *_) in enumerate(entry["resps"]):
+            context, letter = entry["arguments"][f"gen_args_{place}"].values()
+            with torch.no_grad():
+                row = model(torch.tensor([tokenizer(context).input_ids])).logits[0, -1]
+            spellings = [tokenizer(text).input_ids[0] for text in (letter.strip(), letter)]
+            expected = torch.log_softmax(row.double(), 0)[spellings].logsumexp(0)
+            worst, n = max(worst, abs(float(answer[0]) - float(expected))), n + 1
+    return f"{n} letters, each with and without a space; differ by {worst:.1e}"
 
 
 def completions_arguments(trial: Trial, address: str) -> str:
