@@ -43,7 +43,7 @@ CHUNK = 1024
 _MOST_TOKENS = 128
 
 # Requests that are scored in both ways before the prefix cache is trusted.
-_CHECKED = 16
+_CHECKED = 8
 
 #: Largest difference of a token's log-probability between the two ways, in single precision and in
 #: half, where a batch of another shape rounds otherwise.
