@@ -188,9 +188,8 @@ def test_a_cache_that_changes_numbers_is_left_alone(vllm_class, toy, expected, c
 
 
 def test_log_probabilities_of_other_tokens_are_refused(vllm_class, toy):
-    with pytest.raises((UserError, KeyError)) as refused:
+    with pytest.raises(UserError, match="those of other tokens than asked for"):
         backend(vllm_class, Engine(toy, fault="shifted")).token_loglikelihood(REQUESTS)
-    assert isinstance(refused.value, UserError)
 
 
 def test_a_context_too_long_is_cut_off_as_lm_eval_does(vllm_class, toy, caplog):

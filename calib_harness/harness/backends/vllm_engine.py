@@ -30,6 +30,7 @@ from calib_harness.harness.backends.known_answer import (
     judge,
 )
 from calib_harness.harness.backends.prompts import Prompt, make_prompts
+from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.responses import TokenLogprobs
 
 logger = logging.getLogger(__name__)
@@ -154,9 +155,11 @@ class _Engine:
             yield from self.score_plainly(ordered)
             return
         first, others = ordered[:_CHECKED], ordered[_CHECKED:]
+        # The cache first: afterwards it would reach into every continuation, and not be used.
+        found = dict(self._score_cached(first))
         expected = dict(self.score_plainly(first))
         yield from expected.items()
-        if self._agree(expected, dict(self._score_cached(first))):
+        if self._agree(expected, found):
             yield from self._score_cached(others)
         else:
             yield from self.score_plainly(others)
@@ -175,10 +178,10 @@ class _Engine:
         for chunk in self._chunks(prompts):
             outputs = self.generate([prompt.tokens for prompt in chunk], asking)
             for prompt, output in zip(chunk, outputs, strict=True):
-                cached = output.num_cached_tokens
+                cached, rows = output.num_cached_tokens, output.prompt_logprobs
                 # The first token that is scored is predicted where the context ends.
-                if cached is not None and cached < prompt.n_context and _is_whole(prompt, output):
-                    yield prompt.index, _read(prompt, output.prompt_logprobs)
+                if cached is not None and cached < prompt.n_context and _is_whole(prompt, rows):
+                    yield prompt.index, _read(prompt, rows)
                 else:
                     again.append(prompt)
         logger.info("vLLM's cache reached too far in %d of %d requests", len(again), len(prompts))
@@ -214,9 +217,8 @@ def _asking(**wanted: Any) -> SamplingParams:
     return SamplingParams(temperature=0, max_tokens=1, detokenize=False, **wanted)
 
 
-def _is_whole(prompt: Prompt, output: Any) -> bool:
+def _is_whole(prompt: Prompt, rows: Sequence[Mapping[int, Any] | None]) -> bool:
     """Say whether every scored row tells of the token that stands there."""
-    rows = output.prompt_logprobs
     return len(rows) == len(prompt.tokens) and all(
         row is not None and token in row
         for token, row in zip(prompt.continuation, rows[prompt.n_context :], strict=True)
@@ -225,10 +227,12 @@ def _is_whole(prompt: Prompt, output: Any) -> bool:
 
 def _read(prompt: Prompt, rows: Sequence[Mapping[int, Any] | None]) -> TokenLogprobs:
     """Read a continuation from vLLM's rows, one for each token of the prompt."""
-    entries = [
-        row[token] if row else None
-        for token, row in zip(prompt.continuation, rows[prompt.n_context :], strict=True)
-    ]
-    tokens = [math.nan if entry is None else float(entry.logprob) for entry in entries]
-    greedy = all(entry is not None and entry.rank == 1 for entry in entries)
-    return TokenLogprobs(sum(tokens), greedy, tokens)
+    if not _is_whole(prompt, rows):
+        raise WrongScoresError(
+            "model: vLLM's log-probabilities of a prompt are those of other tokens than asked for; "
+            "update it"
+        )
+    scored = zip(prompt.continuation, rows[prompt.n_context :], strict=True)
+    entries = [row[token] for token, row in scored if row is not None]
+    tokens = [float(entry.logprob) for entry in entries]
+    return TokenLogprobs(sum(tokens), all(entry.rank == 1 for entry in entries), tokens)
