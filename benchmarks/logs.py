@@ -1,12 +1,15 @@
 """How fast logs are read and tables are made, and how much memory that takes.
 
     python benchmarks/logs.py [--runs 100] [--questions 10000] [--folder DIR] [--parts read ...]
+    python benchmarks/logs.py --parts read --against TREE
+    python benchmarks/logs.py --parts tables --rows 10000000
 
 Makes logs of imaginary runs (seeded), several GB for the defaults, in a temporary folder or in DIR,
 where they stay for the next part, and prints: reading speed per core for three kinds of log, the
 time to read all runs again from Parquet, the time of the whole `calib-harness metrics` table with
 1,000 resamples, and the peak memory of a process that goes through few and through all runs one
-by one.
+by one. With --against, the reading speed of another tree of this project is measured in turn, and
+the ratio printed. The part `tables` reads tables of that many rows, one question a row.
 """
 
 from __future__ import annotations
@@ -23,8 +26,12 @@ import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
 
 from calib_harness.predictions import find_logs, iter_predictions
 from calib_harness.predictions.load import read_log
@@ -152,6 +159,41 @@ def reading_speed(folder: Path) -> float:
     return size / 1e6 / min(seconds)
 
 
+def compare_trees(folder: Path, other: Path) -> None:
+    """Print how fast this tree reads the same logs as another, in turn, by CPU seconds."""
+    here = Path(__file__).parents[1]
+    speeds: dict[Path, list[float]] = {here: [], other: []}
+    for _ in range(3):
+        for tree, found in speeds.items():
+            command = [sys.executable, __file__, "--child", "speed", str(folder), str(folder)]
+            environment = {**os.environ, "PYTHONPATH": str(tree)}
+            done = subprocess.run(command, check=True, capture_output=True, env=environment)
+            found.append(json.loads(done.stdout.splitlines()[-1])["speed"])
+    ratio = max(speeds[here]) / max(speeds[other])
+    print(f"     against {other}: {max(speeds[other]):.0f} MB/s, so {ratio:.2f} times its speed")
+
+
+def write_tables(folder: Path, n_rows: int, rng: np.random.Generator) -> list[Path]:
+    """Write logits of four choices, one question a row, as CSV and as Parquet."""
+    paths = [folder / f"table.{suffix}" for suffix in ("csv", "parquet")]
+    writers: list[Any] = []
+    for start in range(0, n_rows, _TABLE_BLOCK):
+        n = min(_TABLE_BLOCK, n_rows - start)
+        logits = np.round(rng.normal(size=(n, 4)), 4)
+        columns = {f"logit_{k}": logits[:, k] for k in range(4)}
+        table = pa.table(
+            {**columns, "gold": rng.integers(4, size=n), "id": np.arange(start, start + n)}
+        )
+        if not writers:
+            schema = table.schema
+            writers = [pacsv.CSVWriter(paths[0], schema), pq.ParquetWriter(paths[1], schema)]
+        for writer in writers:
+            writer.write_table(table)
+    for writer in writers:
+        writer.close()
+    return paths
+
+
 def walk(folder: Path, cache: Path) -> tuple[int, float]:
     """Go through all runs one by one; number of tables and seconds."""
     start = time.perf_counter()
@@ -168,6 +210,9 @@ def in_child(mode: str, folder: Path, cache: Path) -> dict:
 
 def child(mode: str, folder: Path, cache: Path) -> None:
     start = time.perf_counter()
+    if mode == "speed":
+        print(json.dumps({"speed": reading_speed(folder)}))
+        return
     if mode == "metrics":
         from calib_harness.cli import app
 
@@ -181,10 +226,11 @@ def child(mode: str, folder: Path, cache: Path) -> None:
     print(json.dumps({"n": n, "seconds": seconds, "cpu": cpu, "peak_mb": peak_mb()}))
 
 
-PARTS = ("make", "read", "again", "metrics")
+PARTS = ("make", "read", "again", "metrics", "tables")
+_TABLE_BLOCK = 1_000_000
 
 
-def reading(folder: Path, docs: list[dict], rng: np.random.Generator) -> None:
+def reading(folder: Path, docs: list[dict], rng: np.random.Generator, against: Path | None) -> None:
     """Print the reading speed of each kind of log."""
     for kind in ("choice", "cloze", "stock"):
         writer = LogWriter(docs, kind=kind)
@@ -192,6 +238,8 @@ def reading(folder: Path, docs: list[dict], rng: np.random.Generator) -> None:
         per_entry = size / 2 / len(docs) / len(writer.filters)
         speed = reading_speed(folder / kind)
         print(f"read {kind:7s} {speed:6.0f} MB/s per core ({per_entry:.0f} bytes per entry)")
+        if against is not None:
+            compare_trees(folder / kind, against)
 
 
 def make(folder: Path, docs: list[dict], n_runs: int, few: int, rng: np.random.Generator) -> None:
@@ -213,14 +261,27 @@ def report(label: str, mode: str, where: Path, cache: Path) -> None:
     )
 
 
-def main(n_runs: int, n_questions: int, folder: Path, parts: list[str]) -> None:
+def main(
+    n_runs: int,
+    n_questions: int,
+    folder: Path,
+    parts: list[str],
+    *,
+    n_rows: int,
+    against: Path | None,
+) -> None:
     rng = np.random.default_rng(0)
     docs = documents(n_questions, rng)
     few, cache, everything = max(n_runs // 10, 1), folder / "cache", folder / "all"
     print(f"{os.cpu_count()} cores; {n_runs} runs of {n_questions} four-choice questions")
     if "read" in parts:
-        reading(folder, docs, rng)
-    make(folder, docs, n_runs, few, rng)
+        reading(folder, docs, rng, against)
+    if "tables" in parts:
+        for path in write_tables(folder, n_rows, rng):
+            size = path.stat().st_size / 1e6
+            report(f"{path.suffix[1:]} of {n_rows:,} rows, {size:.0f} MB", "walk", path, cache)
+    if {"make", "again", "metrics"} & set(parts):
+        make(folder, docs, n_runs, few, rng)
     if {"again", "metrics"} & set(parts):
         for label, part in ((f"{few} runs", "few"), (f"the other {n_runs - few} runs", "rest")):
             report(f"first read, {label}", "walk", everything / part, cache)
@@ -240,9 +301,18 @@ if __name__ == "__main__":
         parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
         parser.add_argument("--runs", type=int, default=100)
         parser.add_argument("--questions", type=int, default=10_000)
+        parser.add_argument("--rows", type=int, default=1_000_000, help="of each table")
+        parser.add_argument("--against", type=Path, help="another tree, e.g. an older checkout")
         parser.add_argument("--folder", type=Path, help="keep logs and Parquet files here")
         parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
         arguments = parser.parse_args()
         kept = arguments.folder
         with nullcontext(kept) if kept else tempfile.TemporaryDirectory() as name:
-            main(arguments.runs, arguments.questions, Path(name), arguments.parts)
+            main(
+                arguments.runs,
+                arguments.questions,
+                Path(name),
+                arguments.parts,
+                n_rows=arguments.rows,
+                against=arguments.against,
+            )
