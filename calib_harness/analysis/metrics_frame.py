@@ -220,7 +220,7 @@ def summarise(
     estimates = _estimates(p, probs, gold, options, draws)
     if "ece" in options.metrics and options.n_resamples and len(gold):
         estimates = _insert_null(estimates, probs, gold, options)
-    if options.recalibrate and len(gold):
+    if options.recalibrate and len(gold) and h.method != CONFIDENCE:
         estimates.update(_recalibrated(p, options, temperatures))
     return [
         common | dict(zip(VALUE_COLUMNS, (name, *values), strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pandas as pd
 from calib_harness.analysis.matching import Models
 from calib_harness.analysis.pairs_file import read_chain, read_pairs
 from calib_harness.errors import UserError
+from calib_harness.predictions.foreign.table_form import CONFIDENCE
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.load import PredictionStream
 from calib_harness.predictions.table import DEFAULT_REVISIONS, Predictions
@@ -79,7 +80,7 @@ def read_sources(
     given_pairs = read_pairs(pairs) if pairs is not None else _tables(folders, "pairs")
     given_chains = _chains(chain, folders)
     reader = stream.find()
-    predictions = list(stream.read(reader))
+    predictions = _with_scores(stream.read(reader))
     places = _places(Models(predictions), given_pairs, given_chains)
     places.update(_places_of_sweep(_tables(folders, "metrics")))
     return Sources(
@@ -89,6 +90,21 @@ def read_sources(
         given_chains,
         places,
     )
+
+
+def _with_scores(found: Iterable[Predictions]) -> list[Predictions]:
+    """Leave out runs of which only confidences are known: most of the page needs every choice."""
+    runs = list(found)
+    known = [run for run in runs if run.header.method != CONFIDENCE]
+    if len(known) < len(runs):
+        said = (
+            f"{len(runs) - len(known)} run(s) hold confidence and correctness only, and the page "
+            "needs the scores or probabilities of the choices; `metrics` measures them"
+        )
+        if not known:
+            raise UserError(f"there is nothing for the page: {said}.")
+        logger.warning("%s; they are left out", said)
+    return known
 
 
 def _tables(folders: Sequence[str | Path], name: str) -> pd.DataFrame | None:

@@ -14,6 +14,7 @@ import pytest
 from calib_harness import UserError, brier_score, ece, load_predictions, metrics_frame
 from calib_harness.analysis.metrics_frame import TOP_LABEL_METRICS
 from calib_harness.core.metrics import METRICS
+from calib_harness.page import make_report
 from calib_harness.predictions.table import UNDECIDED, Predictions
 
 RNG = np.random.default_rng(0)
@@ -136,6 +137,15 @@ def test_confidence_and_correctness_give_the_metrics_of_these_alone(
             assert found[name] == pytest.approx(expected, abs=1e-9), name
         else:
             assert np.isnan(found[name]), name
+
+
+def test_what_needs_every_choice_leaves_confidences_out(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("confidence,correct\n.5,1\n.9,0\n.7,1\n")
+    runs = load(tmp_path / "t.csv")
+    frame = metrics_frame(runs, metrics=["ece"], n_resamples=0, recalibrate=True)
+    assert set(frame["metric"]) == {"ece"}  # no temperature
+    with pytest.raises(UserError, match="nothing for the page: 1 run"):
+        make_report(tmp_path / "t.csv", tmp_path / "o.html", cache=False)
 
 
 def test_top_label_metrics_do_not_look_at_the_other_choices() -> None:
