@@ -17,6 +17,7 @@ from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scores, usable_rows
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
+from calib_harness.harness import scoring_record
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.choice_orders import BALANCED, Order, orders_of
 from calib_harness.harness.filters import DERIVED_FILTERS, Pair
@@ -208,6 +209,7 @@ class CalibrationTask(QuestionTask):
     def apply_filters(self) -> list[Instance] | None:
         """Apply the confidence methods; count and name questions that cannot be used."""
         super().apply_filters()
+        self._record_scoring()
         everything: dict[int, list[Instance]] = defaultdict(list)
         for instance in self.instances:
             everything[instance.doc_id].append(instance)
@@ -235,6 +237,12 @@ class CalibrationTask(QuestionTask):
         if self.is_choice_prompt:
             warn_of_mass(name, questions)
         return None
+
+    def _record_scoring(self) -> None:
+        """Let the results file say how the requests were scored; its configuration goes there."""
+        record = scoring_record.take(str(self.config.task))
+        if record is not None:
+            self.config.metadata = {**(self.config.metadata or {}), "scoring": record}
 
     def process_results(self, doc: dict[str, Any], results: Sequence[Any]) -> Mapping[str, Any]:
         """One question's items, one per metric; `results` holds (score, is_greedy) pairs.

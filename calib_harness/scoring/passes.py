@@ -12,6 +12,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from calib_harness.scoring.levelling import keep_two_levels, level
 from calib_harness.scoring.tree import Node, Request, Target, build_tree, count_tokens, merge_small
 
 T = TypeVar("T")
@@ -31,6 +32,33 @@ class Costs(NamedTuple):
     per_pass: int = 24
     min_length: int = 8
     min_saving: int = 8
+
+
+class Manner(NamedTuple):
+    """How a model goes on from a node to its children.
+
+    Attributes
+    ----------
+    has_states
+        Some layers know, at the end of a row, more than keys and values of single tokens
+        (recurrent and convolutional states). Rows that are kept then have one length per pass.
+    one_by_one
+        From a state, the model is right about one token at a time only.
+    state_size
+        Memory that the states of a row take, in tokens of a budget.
+    same_start
+        Positions are counted from the cache's length, so that the rows of a pass must have
+        prefixes of one length.
+    """
+
+    has_states: bool = False
+    one_by_one: bool = False
+    state_size: int = 0
+    same_start: bool = False
+
+
+#: Of models that keep keys and values of single tokens, and nothing else.
+TOKENS_ONLY = Manner()
 
 
 class Budget(NamedTuple):
@@ -117,12 +145,15 @@ class Plan:
         Tokens of the full tree: the fewest that any execution has to compute.
     costs
         What decided between padding and more passes.
+    manner
+        How the model goes on from what is kept.
     """
 
     root: Node
     n_tokens: int
     bound: int
     costs: Costs
+    manner: Manner
 
     def run(
         self,
@@ -151,11 +182,15 @@ class Plan:
         OutOfMemoryError
             If a single row does not fit.
         """
-        state = _State(forward, budget, self.costs.per_pass, is_out_of_memory, free_memory)
+        state = _State(
+            forward, budget, self.costs.per_pass, self.manner, is_out_of_memory, free_memory
+        )
         yield from state.run_level([(node, ()) for node in self.root.children], 0)
 
 
-def make_plan(requests: Sequence[Request], *, max_length: int, costs: Costs) -> Plan:
+def make_plan(
+    requests: Sequence[Request], *, max_length: int, costs: Costs, manner: Manner = TOKENS_ONLY
+) -> Plan:
     """Plan the scoring of `requests`.
 
     Raises
@@ -166,7 +201,11 @@ def make_plan(requests: Sequence[Request], *, max_length: int, costs: Costs) -> 
     root = build_tree(requests, max_length=max_length)
     bound = count_tokens(root)
     merge_small(root, min_length=costs.min_length, min_saving=costs.min_saving)
-    return Plan(root, count_tokens(root), bound, costs)
+    if manner.one_by_one:
+        keep_two_levels(root)
+    if manner.has_states:
+        level(root, per_pass=costs.per_pass)
+    return Plan(root, count_tokens(root), bound, costs, manner)
 
 
 Row = tuple[Node, tuple[Span, ...]]
@@ -179,6 +218,7 @@ class _State(Generic[T]):
     forward: Callable[[Pass], T]
     budget: Budget
     per_pass: int
+    manner: Manner
     is_out_of_memory: Callable[[Exception], bool]
     free_memory: Callable[[Budget, int], None]
     scored: set[Node] = field(default_factory=set)
@@ -186,15 +226,17 @@ class _State(Generic[T]):
 
     def run_level(self, rows: list[Row], first_slot: int) -> Iterator[T]:
         """Compute the rows and all below them, longest first; store from `first_slot` on."""
-        pending = sorted(rows, key=lambda row: (-len(row[0].tokens), -row[0].start))
+        pending = sorted(rows, key=self._order)
         batches: list[list[Row]] = []
         planned_for: Budget | None = None
         while pending:
             if self.budget != planned_for:
                 pending = [row for row in pending if row[0] not in self.finished]
-                batches = cut(pending, budget=self.budget, per_pass=self.per_pass)
+                batches = cut(
+                    pending, budget=self.budget, per_pass=self.per_pass, manner=self.manner
+                )
                 planned_for = self.budget
-            group = batches[: _count_together(batches, self.budget.tokens)]
+            group = batches[: _count_together(batches, self.budget.tokens, self.manner)]
             out_of_memory = False
             try:
                 yield from self._run_group(group, first_slot)
@@ -205,11 +247,18 @@ class _State(Generic[T]):
                     raise OutOfMemoryError("a single row does not fit into memory") from error
                 out_of_memory = True
             if out_of_memory:  # not in the except clause: the error keeps the pass's tensors alive
-                self.budget = _smaller(self.budget, group)
+                self.budget = _smaller(self.budget, group, self.manner)
                 self.free_memory(self.budget, first_slot)
             else:
                 pending = pending[sum(map(len, group)) :]
                 batches = batches[len(group) :]
+
+    def _order(self, row: Row) -> tuple[int, bool, int, int]:
+        """Longest first; before that, whatever rows of one pass must have in common."""
+        node, _ = row
+        start = node.start if self.manner.same_start else 0
+        is_leaf = self.manner.has_states and not node.children
+        return start, is_leaf, -len(node.tokens), -node.start
 
     def _run_group(self, group: Sequence[list[Row]], first_slot: int) -> Iterator[T]:
         """Compute some batches, then everything below them together."""
@@ -232,26 +281,32 @@ class _State(Generic[T]):
                 for child in node.children
                 if child not in self.finished
             ]
-            slot += _size(rows) if batch.is_kept else 0
+            slot += len(rows) * width if batch.is_kept else 0
         yield from self.run_level(below, slot)
         self.finished.update(node for rows in group for node, _ in rows)
 
 
-def _size(batch: Sequence[Row]) -> int:
-    """Tokens of a batch, padding included."""
-    return len(batch) * max(len(node.tokens) for node, _ in batch)
+def _held(node: Node, manner: Manner) -> int:
+    """Tokens of the budget that a row takes for its states, beside its own."""
+    return manner.state_size if node.children or (manner.one_by_one and node.start) else 0
 
 
-def _count_together(batches: Sequence[Sequence[Row]], most: int) -> int:
+def _size(batch: Sequence[Row], manner: Manner) -> int:
+    """Tokens of a batch, padding and states included."""
+    width = max(len(node.tokens) for node, _ in batch)
+    return sum(width + _held(node, manner) for node, _ in batch)
+
+
+def _count_together(batches: Sequence[Sequence[Row]], most: int, manner: Manner) -> int:
     """How many batches are computed before what lies below them: what `most` slots hold.
 
     The more there are, the better their children fit together into batches.
     """
-    sizes = np.cumsum([_size(batch) for batch in batches])
+    sizes = np.cumsum([_size(batch, manner) for batch in batches])
     return max(1, int(np.searchsorted(sizes, most, side="right")))
 
 
-def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int) -> list[list[Row]]:
+def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int, manner: Manner) -> list[list[Row]]:
     """Cut rows, longest first, into the batches that waste least.
 
     Minimises padded tokens + `per_pass` × number of batches by dynamic programming, under the
@@ -260,23 +315,39 @@ def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int) -> list[list[Row]
     Parameters
     ----------
     rows
-        Sorted by the number of the node's own tokens, longest first.
+        Sorted by the number of the node's own tokens, longest first, among those that may be in
+        one pass.
     budget, per_pass
         See `Budget` and `Costs`.
+    manner
+        Says which rows may be in one pass: with states, those of one length, or leaves.
     """
     n_rows = len(rows)
     widths = np.array([len(node.tokens) for node, _ in rows])
     starts = np.array([node.start for node, _ in rows])
+    held = np.cumsum([_held(node, manner) for node, _ in rows])
+    alike = np.zeros((2, n_rows), dtype=int)  # what rows of one batch have in common
+    if manner.has_states:
+        alike[0] = np.where([bool(node.children) for node, _ in rows], widths, 0)
+    if manner.same_start:
+        alike[1] = starts
     best = np.zeros(n_rows + 1)  # cost of the rows from here on
     taken = np.ones(n_rows, dtype=int)  # rows of the first batch of the best cut from here on
     for i in range(n_rows - 1, -1, -1):
         most = max(1, min(n_rows - i, budget.tokens // int(widths[i])))
+        part = slice(i, i + most)
         count = np.arange(1, most + 1)
         cost = count * widths[i] + best[i + 1 : i + 1 + most]
-        longest_prefix = np.maximum.accumulate(starts[i : i + most])
-        cost[1:][(count * (longest_prefix + widths[i]) > budget.cached)[1:]] = np.inf
+        longest_prefix = np.maximum.accumulate(starts[part])
+        too_much = count * (longest_prefix + widths[i]) > budget.cached
+        too_much |= count * widths[i] + held[part] - held[i] + _held(rows[i][0], manner) > (
+            budget.tokens
+        )
+        too_much |= (alike[:, part] != alike[:, i : i + 1]).any(axis=0)
+        cost[1:][too_much[1:]] = np.inf
         choice = int(cost.argmin())
-        best[i], taken[i] = cost[choice] + per_pass, choice + 1
+        passes = int(widths[i]) if manner.one_by_one and starts[i] else 1
+        best[i], taken[i] = cost[choice] + per_pass * passes, choice + 1
     batches, i = [], 0
     while i < n_rows:
         batches.append(list(rows[i : i + taken[i]]))
@@ -284,10 +355,11 @@ def cut(rows: Sequence[Row], *, budget: Budget, per_pass: int) -> list[list[Row]
     return batches
 
 
-def _smaller(budget: Budget, group: Sequence[Sequence[Row]]) -> Budget:
+def _smaller(budget: Budget, group: Sequence[Sequence[Row]], manner: Manner) -> Budget:
     """Half of what the group's largest batch took, or of the budget if that is less."""
-    tokens = max(map(_size, group))
+    tokens = max(_size(batch, manner) for batch in group)
     cached = max(
-        _size(batch) + len(batch) * max(node.start for node, _ in batch) for batch in group
+        len(batch) * (max(len(n.tokens) for n, _ in batch) + max(n.start for n, _ in batch))
+        for batch in group
     )
     return Budget(max(1, min(budget.tokens, tokens) // 2), max(1, min(budget.cached, cached) // 2))

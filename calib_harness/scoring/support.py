@@ -1,22 +1,51 @@
-"""Which models the engine can run."""
+"""Which models the engine can run, found out by running them on a few tokens both ways."""
 
 from __future__ import annotations
 
-import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from itertools import cycle, islice
 from typing import Any
 
-from transformers import DynamicCache, PreTrainedModel
-from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
+import torch
+from transformers import PreTrainedModel
 
-# Layers that hold keys and values of single tokens and nothing else: what was computed for one
-# row may be read by another. Others (recurrent states, indexers) may not, or are not known to.
-_SPREADABLE = (DynamicLayer, DynamicSlidingWindowLayer)
+from calib_harness.scoring.execution import Ability, execute
+from calib_harness.scoring.inspection import (
+    CacheKind,
+    CannotShareError,
+    look_at_cache,
+    static_reason_against,
+)
+from calib_harness.scoring.passes import Budget, Costs, Manner
+from calib_harness.scoring.runner import without_cudnn_attention
+from calib_harness.scoring.tree import Request
 
-# What transformers calls the cache, newest first. The older name is deprecated from 5.24 on.
-_CACHE_NAMES = ("cache", "past_key_values")
+#: Largest difference of a continuation's log-probability between two ways of computing it.
+TOLERANCE = 1e-3
 
-# Rotary embeddings that change for all tokens once a row is longer than the original maximum.
-_LENGTH_DEPENDENT_ROPE = ("dynamic", "longrope")
+#: The same in half precision, in units of its machine epsilon (so that bfloat16 may differ by 1 and
+#: float16 by 1/8) for one token: 8 steps of a logit between 16 and 32. Roundings of several tokens
+#: go either way, so their sum may differ by that times the square root of their number.
+#: benchmarks/RESULTS.md has the measurement: about half of this at most.
+HALF_TOLERANCE_IN_EPSILONS = 128
+
+# Share whatever is shared, in as few passes as possible: every mechanism runs on few tokens, and
+# rows of one pass are unlike each other in all that they may be.
+_EAGER = Costs(per_pass=10_000, min_length=1, min_saving=1)
+_PROBE_LENGTH = 32
+# Token ids that any vocabulary has, beyond those of special tokens.
+_COMMON_TOKENS = range(5, 90, 7)
+# Memory of a token in a stock batch, per entry of the vocabulary: its logits in float32.
+_LOGIT_BYTES = 4
+
+
+def tolerance(dtype: torch.dtype, n_tokens: int) -> float:
+    """Largest difference between two ways' sums over `n_tokens` that is rounding."""
+    if dtype in (torch.float16, torch.bfloat16):
+        return HALF_TOLERANCE_IN_EPSILONS * torch.finfo(dtype).eps * math.sqrt(n_tokens)
+    return TOLERANCE
 
 
 def reason_against(model: PreTrainedModel, *, longest: int) -> str | None:
@@ -29,62 +58,151 @@ def reason_against(model: PreTrainedModel, *, longest: int) -> str | None:
     longest
         Tokens of the longest row.
     """
-    config = getattr(model, "config", None)
-    if config is None:
-        return "it has no transformers config"
-    if getattr(config, "is_encoder_decoder", False):
-        return "it is an encoder-decoder"
-    if _is_prompt_tuned(model):
-        return "its adapter puts virtual tokens in front of every row"
-    if cache_argument(model) is None:
-        return f"its forward takes no cache by any name known here ({', '.join(_CACHE_NAMES)})"
-    if "attention_mask" not in forward_arguments(model):
-        return "its forward takes no attention_mask"
-    unknown = sorted(
-        {type(layer).__name__ for layer in cache_layers(model) if type(layer) not in _SPREADABLE}
-    )
-    if unknown:
-        return f"its cache has layers that cannot be spread over rows ({', '.join(unknown)})"
-    return _reason_in_rope(config, longest)
-
-
-def forward_arguments(model: PreTrainedModel) -> frozenset[str]:
-    """Names of the arguments that the model's `forward` takes, looking through adapters."""
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    return frozenset(inspect.signature(base.forward).parameters)
-
-
-def cache_argument(model: PreTrainedModel) -> str | None:
-    """Name under which the model's `forward` takes its cache; None if it takes none.
-
-    Nothing else in the package spells it.
-    """
-    arguments = forward_arguments(model)
-    return next((name for name in _CACHE_NAMES if name in arguments), None)
-
-
-def cache_layers(model: PreTrainedModel) -> list[Any]:
-    """Return the layers of the cache that the model would make for itself."""
-    layers = list(DynamicCache(config=model.config).layers)
-    return layers or [DynamicLayer() for _ in range(model.config.num_hidden_layers)]
-
-
-def _is_prompt_tuned(model: PreTrainedModel) -> bool:
-    adapters = getattr(model, "peft_config", None) or {}
-    return any(getattr(adapter, "is_prompt_learning", False) for adapter in adapters.values())
-
-
-def _reason_in_rope(config: Any, longest: int) -> str | None:
-    text = config.get_text_config()
-    rope = getattr(text, "rope_parameters", None) or getattr(text, "rope_scaling", None) or {}
-    # One set of parameters, or one per type of layer.
-    for parameters in [rope, *(value for value in rope.values() if isinstance(value, dict))]:
-        kind = parameters.get("rope_type", parameters.get("type"))
-        if kind not in _LENGTH_DEPENDENT_ROPE:
-            continue
-        original = parameters.get("original_max_position_embeddings") or getattr(
-            text, "original_max_position_embeddings", text.max_position_embeddings
-        )
-        if longest > original:
-            return f"its {kind} rotary embedding changes beyond {original} tokens"
+    try:
+        find_ability(model, longest=longest)
+    except CannotShareError as error:
+        return str(error)
     return None
+
+
+def find_ability(
+    model: PreTrainedModel,
+    *,
+    longest: int,
+    tokens: Sequence[int] = (),
+    context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+) -> Ability:
+    """Find out how the engine can run a model.
+
+    Scores a few tokens with shared prefixes and one string at a time. A model that keeps states
+    and cannot go on from them with several tokens at once is tried one token at a time.
+
+    Parameters
+    ----------
+    model
+        A transformers model, possibly with a peft adapter.
+    longest
+        Tokens of the longest row.
+    tokens
+        A text to try, best of those to be scored; a few common tokens by default.
+    context
+        Entered around each call of the model, for autocast.
+
+    Raises
+    ------
+    CannotShareError
+        If there is no way, or none that agrees; the message says why.
+    """
+    reason = static_reason_against(model, longest=longest)
+    if reason is not None:
+        raise CannotShareError(reason)
+    with without_cudnn_attention():
+        return _probe(model, tokens or _COMMON_TOKENS, context)
+
+
+def _probe(
+    model: PreTrainedModel,
+    tokens: Sequence[int],
+    context: Callable[[], AbstractContextManager[Any]],
+) -> Ability:
+    text = list(islice(cycle(tokens), _PROBE_LENGTH))
+    requests = _requests(text)
+    device = model.get_input_embeddings().weight.device
+    try:
+        kind = look_at_cache(model, torch.tensor([text[:8]], device=device), context)
+        expected = [_score_alone(model, request, context) for request in requests]
+    except CannotShareError:
+        raise
+    except Exception as error:  # whatever a model unknown to us may raise
+        raise CannotShareError(describe_error("with a cache of its own", error)) from error
+    against = ""
+    for manner in _manners(model, kind):
+        ability = Ability(kind, manner)
+        try:
+            difference = _try(model, ability, requests, expected, context)
+        except Exception as error:
+            against = against or describe_error("on a kept prefix", error)
+            continue
+        if difference is None:
+            return ability
+        against = against or (
+            "its log-probabilities are others when prefixes are shared (on a probe they differ "
+            f"by {difference:.2g})"
+        )
+    raise CannotShareError(against)
+
+
+def describe_error(when: str, error: Exception) -> str:
+    """Say in a clause that a model raises, and what."""
+    first_line = (str(error).splitlines() or [""])[0][:200]
+    return f"it raises {when} ({type(error).__name__}: {first_line})"
+
+
+def _manners(model: PreTrainedModel, kind: CacheKind) -> Iterator[Manner]:
+    """Yield what may work, fastest first."""
+    vocabulary = model.get_input_embeddings().weight.shape[0]
+    size = math.ceil(kind.state_bytes / (_LOGIT_BYTES * vocabulary))
+    for one_by_one in (False, True) if kind.has_states else (False,):
+        for same_start in (False, True):
+            yield Manner(kind.has_states, one_by_one, size, same_start)
+
+
+def _requests(text: Sequence[int]) -> list[Request]:
+    """Shots, questions and choices in small: prefixes and continuations of unequal lengths."""
+    shots = text[:7]
+    questions = [[*shots, *text[7:12]], [*shots, *text[12:20]], text[20:29]]
+    first, second = text[29:32], text[28:30]
+    return [
+        Request(question, continuation)
+        for question, continuations in zip(
+            questions,
+            ([first, [first[0], *second]], [second, first[:1]], [first[:2], [*second, text[0]]]),
+            strict=True,
+        )
+        for continuation in continuations
+    ]
+
+
+def _score_alone(
+    model: PreTrainedModel,
+    request: Request,
+    context: Callable[[], AbstractContextManager[Any]],
+) -> torch.Tensor:
+    """Log-probabilities of a continuation's tokens, from nothing but their own string."""
+    read = [*request.context, *request.continuation][:-1]
+    device = model.get_input_embeddings().weight.device
+    with torch.no_grad(), context():
+        output = model(input_ids=torch.tensor([read], device=device), use_cache=False)
+    n_tokens = len(request.continuation)
+    logprobs = torch.log_softmax(output.logits[0, -n_tokens:].float(), dim=-1).cpu()
+    return logprobs[torch.arange(n_tokens), torch.tensor(request.continuation)]
+
+
+def _try(
+    model: PreTrainedModel,
+    ability: Ability,
+    requests: Sequence[Request],
+    expected: Sequence[torch.Tensor],
+    context: Callable[[], AbstractContextManager[Any]],
+) -> float | None:
+    """Largest difference of a token's log-probability if it is more than rounding, else None."""
+    n_tokens = sum(len(c) + len(t) for c, t in requests)
+    budget = Budget(n_tokens * (1 + ability.manner.state_size), 4 * n_tokens)
+    scored = dict(
+        execute(
+            model,
+            requests,
+            ability=ability,
+            budget=budget,
+            max_length=n_tokens,
+            context=context,
+            costs=_EAGER,
+        )
+    )
+    largest = 0.0
+    for index, right in enumerate(expected):
+        found = torch.tensor(scored[index].token_logprobs)
+        same = (found == right) | (found.isnan() & right.isnan())
+        difference = (found - right).abs().where(~same, torch.zeros(()))
+        largest = max(largest, float(difference.nan_to_num(math.inf).max()))
+    return largest if largest > tolerance(model.dtype, 1) else None

@@ -179,14 +179,15 @@ def merge_small(root: Node, *, min_length: int, min_saving: int) -> None:
             saved = len(child.tokens) * (len(child.children) - 1)
             if child.children and (len(child.tokens) < min_length or saved < min_saving):
                 for grandchild in child.children:
-                    _prepend(child, grandchild, first=grandchild is child.children[0])
+                    prepend(child, grandchild, first=grandchild is child.children[0])
                 children += child.children
             else:
                 children.append(child)
         node.children = children
 
 
-def _prepend(node: Node, child: Node, *, first: bool) -> None:
+def prepend(node: Node, child: Node, *, first: bool) -> None:
+    """Let a child repeat its node's tokens; the first child takes over the node's targets."""
     targets = {place + len(node.tokens): t for place, t in child.targets.items()}
     child.targets = {**node.targets, **targets} if first else targets
     child.tokens = node.tokens + child.tokens

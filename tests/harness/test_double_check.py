@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from calib_harness.harness.huggingface.double_check import agree, choose_sample
+from calib_harness.harness.huggingface.double_check import choose_sample, disagreement
 from calib_harness.harness.responses import TokenLogprobs
 
 
@@ -15,7 +15,7 @@ def accepts(dtype, difference, n_tokens):
     ours = {0: TokenLogprobs(-5.0, False, [-5.0 / n_tokens] * n_tokens)}
     plain = {0: TokenLogprobs(-5.0 - difference, False, [-5.0 / n_tokens] * n_tokens)}
     sample = [(0, [1, 2], list(range(n_tokens)))]
-    return agree(sample, ours, plain, SimpleNamespace(dtype=dtype))
+    return disagreement(sample, ours, plain, SimpleNamespace(dtype=dtype)) is None
 
 
 @pytest.mark.parametrize(

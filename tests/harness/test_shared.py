@@ -11,7 +11,7 @@ import torch
 from lm_eval.models.huggingface import HFLM
 
 import calib_harness
-from calib_harness.scoring.support import cache_argument
+from calib_harness.scoring.inspection import cache_argument
 from tests.harness.test_backends import PAIRS, score
 
 
@@ -46,7 +46,7 @@ def test_tokens_that_a_model_rules_out_or_cannot_score_come_out_alike(make_lm, m
 
 
 def test_half_precision_stays_within_its_documented_bound(make_lm, monkeypatch):
-    from calib_harness.harness.huggingface.double_check import tolerance
+    from calib_harness.scoring.support import tolerance
 
     lm = make_lm()
     lm.model.to(torch.bfloat16)
@@ -70,10 +70,10 @@ def test_a_model_that_sharing_would_get_wrong_is_scored_plainly_with_a_warning(
 
     right = score(lm, PAIRS)
     monkeypatch.setattr(lm.model, "forward", wrong_with_a_cache)
-    monkeypatch.setattr("calib_harness.scoring.engine._COSTS", {"cpu": eager()})
+    monkeypatch.setattr("calib_harness.scoring.execution._COSTS", {"cpu": eager()})
     with caplog.at_level(logging.WARNING):
         results = score(lm, PAIRS)
-    assert "LlamaForCausalLM gives other log-probabilities" in caplog.text
+    assert "LlamaForCausalLM is scored on the plain path: its log-probabilities" in caplog.text
     for one, other in zip(right, results, strict=True):
         assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
 

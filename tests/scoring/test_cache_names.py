@@ -12,7 +12,8 @@ import inspect
 import pytest
 
 from calib_harness.scoring.engine import Counts, budget_for, score
-from calib_harness.scoring.support import cache_argument, reason_against
+from calib_harness.scoring.inspection import cache_argument
+from calib_harness.scoring.support import reason_against
 from tests.scoring.models import make_model, score_one_by_one
 from tests.scoring.test_engine import EAGER, MAX_LENGTH, make_requests
 
@@ -64,5 +65,5 @@ def test_a_forward_that_takes_no_cache_is_named_as_the_reason(monkeypatch):
     model = make_model("llama")
     rename_cache(monkeypatch, model, "memory")
     assert reason_against(model, longest=MAX_LENGTH) == (
-        "its forward takes no cache by any name known here (cache, past_key_values)"
+        "its forward takes no cache by any name known here (cache, past_key_values, cache_params)"
     )

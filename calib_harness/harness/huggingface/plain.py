@@ -23,7 +23,8 @@ from calib_harness.harness.backends import confirm, score_tokens
 from calib_harness.harness.huggingface.encoding import Encoded, encode_requests
 from calib_harness.harness.huggingface.shared import autocast, calls_as_usual, score_shared
 from calib_harness.harness.responses import TokenLogprobs
-from calib_harness.scoring.support import forward_arguments
+from calib_harness.harness.scoring_record import ScoringRecord
+from calib_harness.scoring.inspection import forward_arguments
 
 logger = logging.getLogger(__name__)
 
@@ -83,9 +84,25 @@ def _length(lm: HFLM, item: Encoded) -> int:
 
 
 def score_plain(
-    lm: HFLM, encoded: list[Encoded], *, quiet: bool = False
+    lm: HFLM,
+    encoded: list[Encoded],
+    *,
+    quiet: bool = False,
+    record: ScoringRecord | None = None,
 ) -> Iterator[tuple[int, TokenLogprobs]]:
-    """Score encoded requests in lm-eval's order and batches, each with its whole context."""
+    """Score encoded requests in lm-eval's order and batches, each with its whole context.
+
+    Parameters
+    ----------
+    lm
+        lm-eval's backend.
+    encoded
+        Index, context and continuation of each request.
+    quiet
+        Show no progress.
+    record
+        Its forwarded tokens are counted up.
+    """
     ordered = Collator(
         encoded,
         sort_fn=lambda item: (-len(item[1] + item[2]), tuple(item[1] + item[2])),
@@ -104,6 +121,8 @@ def score_plain(
         total=len(encoded), disable=quiet or lm.rank != 0, desc="Running requests"
     ) as progress:
         for chunk in chunks:
+            if record is not None:
+                record.tokens_forwarded += len(chunk) * max(_length(lm, item) for item in chunk)
             rows = _continuation_logits(lm, chunk)
             for (index, context, continuation), logits in zip(chunk, rows, strict=True):
                 for shared_index, tokens, shared in ordered.get_cache(
