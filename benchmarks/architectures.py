@@ -115,6 +115,7 @@ SIZES: dict[str, Any] = {
     "linear_key_head_dim": 16,
     "linear_value_head_dim": 16,
     "block_size": 16,
+    "is_decoder": True,  # else the likes of BERT read both ways
 }
 _LAYER_TYPES = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 _LINEAR, _FULL = "linear_attention", "full_attention"

@@ -68,8 +68,13 @@ def execute(
     costs: Costs | None = None,
     counts: Counts | None = None,
     on_smaller_budget: Callable[[Budget], None] = lambda _: None,
+    most_waiting: int | None = None,
 ) -> Iterator[tuple[int, TokenScores]]:
-    """Score every request; see `engine.score`, which takes the same arguments."""
+    """Score every request; see `engine.score`, which takes the same arguments but the last.
+
+    What is to be scored waits for the model's head for `most_waiting` tokens at most, a pass's
+    by default.
+    """
     device = model.get_input_embeddings().weight.device
     plan = make_plan(
         requests,
@@ -89,7 +94,7 @@ def execute(
         pad_token_id,
         context,
         counts,
-        most_waiting=budget.tokens,
+        most_waiting=budget.tokens if most_waiting is None else most_waiting,
     )
     collected = _Collector(requests)
 

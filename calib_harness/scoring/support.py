@@ -197,6 +197,7 @@ def _try(
             max_length=n_tokens,
             context=context,
             costs=_EAGER,
+            most_waiting=0,  # each pass is judged by the logits that it gives itself
         )
     )
     largest = 0.0

@@ -78,6 +78,64 @@ def test_a_model_that_sharing_would_get_wrong_is_scored_plainly_with_a_warning(
         assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
 
 
+def change_forward(monkeypatch, lm, change):
+    """Let `change` see each call of the model with a cache: its input, cache and output."""
+    forward = lm.model.forward
+
+    @functools.wraps(forward)
+    def changed(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        cache = kwargs.get(cache_argument(lm.model))
+        if cache is not None:
+            change(kwargs["input_ids"], cache, output)
+        return output
+
+    monkeypatch.setattr(lm.model, "forward", changed)
+
+
+def assert_same(expected, found):
+    for one, other in zip(expected, found, strict=True):
+        assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
+
+
+def test_what_a_few_tokens_do_not_show_the_first_results_of_the_run_do(
+    make_lm, monkeypatch, caplog
+):
+    lm = make_lm()
+    right = score(lm, PAIRS)
+
+    def wrong_behind_long_prefixes(_, cache, output):
+        if cache.get_seq_length() > 15:  # longer than the few tokens are
+            output.logits *= 1.1
+
+    change_forward(monkeypatch, lm, wrong_behind_long_prefixes)
+    monkeypatch.setattr("calib_harness.scoring.execution._COSTS", {"cpu": eager()})
+    with caplog.at_level(logging.WARNING):
+        assert_same(right, score(lm, PAIRS))
+    assert "on the plain path: it gives other log-probabilities" in caplog.text
+
+
+@pytest.mark.parametrize("passes", [0, 12])
+def test_a_model_that_raises_on_the_shared_path_goes_on_plainly_and_says_why(
+    make_lm, monkeypatch, caplog, passes
+):
+    lm = make_lm(batch_size=1)
+    right = score(lm, PAIRS)
+    seen = []
+
+    def fail(_, cache, __):
+        seen.append(cache.get_seq_length() > 0)
+        if sum(seen) > passes:
+            raise ValueError("The size of tensor a must match")
+
+    change_forward(monkeypatch, lm, fail)
+    monkeypatch.setattr("calib_harness.scoring.execution._COSTS", {"cpu": eager()})
+    with caplog.at_level(logging.WARNING):
+        assert_same(right, score(lm, PAIRS))
+    assert caplog.text.count("LlamaForCausalLM is scored on the plain path") == 1
+    assert "(ValueError: The size of tensor a must match)" in caplog.text
+
+
 def eager():
     from calib_harness.scoring.passes import Costs
 

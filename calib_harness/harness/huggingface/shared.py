@@ -156,6 +156,8 @@ def _checked(
     except (CannotShareError, OutOfMemoryError):
         raise
     except Exception as error:  # whatever a model unknown to us may raise
+        if _mode() == "shared":
+            raise
         raise CannotShareError(describe_error("on the shared path", error)) from error
     finally:
         results.close()
