@@ -117,6 +117,11 @@ SIZES: dict[str, Any] = {
     "block_size": 16,
     "is_decoder": True,  # else the likes of BERT read both ways
 }
+# Those that are set even where a configuration has None for them.
+_UNSET_BY_DEFAULT = {
+    *("pad_token_id", "head_dim", "num_key_value_heads", "n_routed_experts"),
+    *("num_experts_per_tok", "n_group", "topk_group"),
+}
 _LAYER_TYPES = ("layer_types", "layers_block_type", "mlp_layer_types", "block_types")
 _LINEAR, _FULL = "linear_attention", "full_attention"
 
@@ -132,6 +137,8 @@ SPECIAL: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.0] * 4,
     },
     "gemma4_text": {"num_kv_shared_layers": 2},
+    "dots1": {"n_shared_experts": 1},
+    **dict.fromkeys(("lfm2", "lfm2_moe"), {"layer_types": ["conv", _FULL, "conv", _FULL]}),
 }
 
 
@@ -217,8 +224,11 @@ def _sizes_of(config: Any) -> dict[str, Any]:
 
 
 def _is_size(config: Any, name: str) -> bool:
+    if isinstance(getattr(type(config), name, None), property):
+        return False
     try:
-        return name == "pad_token_id" or isinstance(getattr(config, name, None), int)
+        value = getattr(config, name, math.nan)
+        return isinstance(value, int) or (value is None and name in _UNSET_BY_DEFAULT)
     except Exception:  # it varies by layer: no value is the whole model's
         return True
 

@@ -136,7 +136,8 @@ def look_at_cache(
     found = [value for value in vars(output).values() if isinstance(value, Cache)]
     if not found:
         raise CannotShareError("it makes no cache of transformers' kind")
-    cache = found[0]
+    # A decoder that might attend to an encoder keeps its own tokens in one part of two.
+    cache: Any = getattr(found[0], "self_attention_cache", found[0])
     if type(cache) is not DynamicCache and not hasattr(cache, "linear_cache"):
         raise CannotShareError(f"its cache is a {type(cache).__name__}, of unknown content")
     layers = list(cache.layers)

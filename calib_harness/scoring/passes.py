@@ -47,7 +47,7 @@ class Manner(NamedTuple):
     state_size
         Memory that the states of a row take, in tokens of a budget.
     same_start
-        Positions are counted from the cache's length, so that the rows of a pass must have
+        The model counts positions from the cache's length, so that the rows of a pass must have
         prefixes of one length.
     """
 

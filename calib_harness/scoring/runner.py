@@ -154,7 +154,7 @@ class Runner:
         if "attention_mask" in self._arguments and self.kind.keeps_tokens:
             mask = cache.layout.attention_mask[:, : cache.layout.prefix_length + part.stop]
             arguments["attention_mask"] = mask.to(self.device)
-        if "position_ids" in self._arguments:
+        if "position_ids" in self._arguments and not self.manner.same_start:
             arguments["position_ids"] = cache.layout.position_ids[:, part].to(self.device)
         return arguments
 

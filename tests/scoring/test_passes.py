@@ -4,31 +4,52 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from itertools import combinations
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from calib_harness.scoring.passes import Budget, Costs, OutOfMemoryError, Pass, Plan, make_plan
-from calib_harness.scoring.tree import Request
+from calib_harness.scoring.levelling import few_lengths
+from calib_harness.scoring.passes import (
+    TOKENS_ONLY,
+    Budget,
+    Costs,
+    Manner,
+    OutOfMemoryError,
+    Pass,
+    Plan,
+    make_plan,
+)
+from calib_harness.scoring.tree import Node, Request
 
 MAX_LENGTH = 12
 tokens = st.lists(st.integers(0, 2), min_size=1, max_size=9)
 requests_strategy = st.lists(st.builds(Request, tokens, tokens), min_size=1, max_size=25)
 budgets = st.builds(Budget, st.integers(1, 60), st.integers(1, 120))
+manners = st.builds(
+    Manner,
+    has_states=st.just(True),
+    one_by_one=st.booleans(),
+    state_size=st.integers(0, 5),
+    same_start=st.booleans(),
+) | st.builds(Manner, same_start=st.booleans())
 costs_strategy = st.builds(Costs, st.integers(0, 30), st.integers(0, 6), st.integers(0, 6))
 
 
 class SymbolicModel:
     """Executes passes on token lists: its cache holds tokens, its output is what it has read."""
 
-    def __init__(self, budget: Budget, memory: int | None = None) -> None:
-        self.budget, self.memory = budget, memory
+    def __init__(
+        self, budget: Budget, memory: int | None = None, manner: Manner = TOKENS_ONLY
+    ) -> None:
+        self.budget, self.memory, self.manner = budget, memory, manner
         self.slots: dict[int, int] = {}
         self.sizes: list[int] = []
         self.failures = 0
 
     def forward(self, batch: Pass) -> list[tuple[int, int, int, tuple[int, ...]]]:
+        self.check_manner(batch)
         size = len(batch.nodes) * batch.width
         if self.memory is not None and size > self.memory:
             self.failures += 1
@@ -52,6 +73,17 @@ class SymbolicModel:
             for row, position, targets in batch.targets()
             for target in targets
         ]
+
+    def check_manner(self, batch: Pass) -> None:
+        """A model with states, or one that counts positions itself, is given what it can run."""
+        lengths = {len(node.tokens) for node in batch.nodes}
+        starts = {node.start for node in batch.nodes}
+        assert not (self.manner.has_states and batch.is_kept) or len(lengths) == 1
+        assert not self.manner.same_start or len(starts) == 1
+        assert not self.manner.one_by_one or not (max(starts) and batch.is_kept)
+        states = sum(bool(node.children) for node in batch.nodes) * self.manner.state_size
+        used = len(batch.nodes) * batch.width + states
+        assert len(batch.nodes) == 1 or used <= self.budget.tokens
 
 
 def execute(plan: Plan, model: SymbolicModel) -> Iterator[tuple[int, int, int, tuple[int, ...]]]:
@@ -80,6 +112,36 @@ def expected(requests: list[Request]) -> Counter[tuple[int, int, int, tuple[int,
 def test_every_token_is_scored_once_from_exactly_its_own_prefix(requests, budget, costs):
     plan = make_plan(requests, max_length=MAX_LENGTH, costs=costs)
     assert Counter(execute(plan, SymbolicModel(budget))) == expected(requests)
+
+
+@given(requests_strategy, budgets, costs_strategy, manners)
+@settings(max_examples=300, deadline=None)
+def test_so_it_is_whatever_rows_of_one_pass_must_have_in_common(requests, budget, costs, manner):
+    plan = make_plan(requests, max_length=MAX_LENGTH, costs=costs, manner=manner)
+    assert Counter(execute(plan, SymbolicModel(budget, manner=manner))) == expected(requests)
+    assert plan.n_tokens >= plan.bound
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.integers(1, 4)), min_size=1, max_size=6))
+@settings(max_examples=100, deadline=None)
+def test_inner_nodes_are_cut_to_the_lengths_that_cost_least(sizes):
+    nodes = [
+        Node((1,) * length, 0, children=[Node((2,), length) for _ in range(n)])
+        for length, n in sizes
+    ]
+
+    def cost(lengths):
+        cut_off = sum((own - kept) * n for (own, n), kept in zip(sizes, lengths, strict=True))
+        return cut_off + 5 * len(set(lengths))
+
+    distinct = sorted({length for length, _ in sizes})
+    choices = [
+        [max(kept for kept in chosen if kept <= own) for own, _ in sizes]
+        for n in range(len(distinct))
+        for chosen in combinations(distinct, n + 1)
+        if distinct[0] in chosen
+    ]
+    assert cost(few_lengths(nodes, per_pass=5)) == min(map(cost, choices))
 
 
 @given(requests_strategy, st.integers(9, 30))
