@@ -138,7 +138,7 @@ SPECIAL: dict[str, dict[str, Any]] = {
     },
     "gemma4_text": {"num_kv_shared_layers": 2},
     "dots1": {"n_shared_experts": 1},
-    **dict.fromkeys(("lfm2", "lfm2_moe"), {"layer_types": ["conv", _FULL, "conv", _FULL]}),
+    **{kind: {"layer_types": ["conv", _FULL, "conv", _FULL]} for kind in ("lfm2", "lfm2_moe")},
 }
 
 
