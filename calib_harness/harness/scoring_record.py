@@ -42,14 +42,14 @@ class ScoringRecord:
 _BY_TASK: dict[str, tuple[ScoringRecord, int, int]] = {}
 
 
-def note(record: ScoringRecord, tasks: Iterable[str]) -> None:
+def note_scoring(record: ScoringRecord, tasks: Iterable[str]) -> None:
     """Note how requests were scored, one task's name each; `record` may still change."""
     requests = Counter(tasks)
     for task, count in requests.items():
         _BY_TASK[task] = record, count, len(requests)
 
 
-def take(task: str) -> dict[str, Any] | None:
+def take_scoring(task: str) -> dict[str, Any] | None:
     """Return what was noted of a task, once, as the results file has it; None if nothing was."""
     if task not in _BY_TASK:
         return None

@@ -17,7 +17,6 @@ from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.confidence import is_lettered, pack_scores, softmax_scores, usable_rows
 from calib_harness.core.metrics import METRICS
 from calib_harness.errors import UserError
-from calib_harness.harness import scoring_record
 from calib_harness.harness.aggregations import Aggregation, Outcome, UsableMean, total
 from calib_harness.harness.choice_orders import BALANCED, Order, orders_of
 from calib_harness.harness.filters import DERIVED_FILTERS, Pair
@@ -31,6 +30,7 @@ from calib_harness.harness.prompt_forms import Asked, shown_choices
 from calib_harness.harness.question_requests import Layout, check_wanted, reordered
 from calib_harness.harness.question_task import QuestionTask
 from calib_harness.harness.questions import LoggedItems
+from calib_harness.harness.scoring_record import take_scoring
 from calib_harness.harness.stock import complete
 from calib_harness.harness.stock_metrics import (
     STOCK_METRICS,
@@ -240,7 +240,7 @@ class CalibrationTask(QuestionTask):
 
     def _record_scoring(self) -> None:
         """Let the results file say how the requests were scored; its configuration goes there."""
-        record = scoring_record.take(str(self.config.task))
+        record = take_scoring(str(self.config.task))
         if record is not None:
             self.config.metadata = {**(self.config.metadata or {}), "scoring": record}
 

@@ -23,7 +23,7 @@ from calib_harness.errors import UserError
 from calib_harness.harness.huggingface.double_check import choose_sample, disagreement
 from calib_harness.harness.huggingface.encoding import Encoded
 from calib_harness.harness.responses import TokenLogprobs
-from calib_harness.harness.scoring_record import ScoringRecord, note
+from calib_harness.harness.scoring_record import ScoringRecord, note_scoring
 from calib_harness.scoring.engine import Counts, budget_for, score
 from calib_harness.scoring.execution import Ability
 from calib_harness.scoring.inspection import CannotShareError
@@ -74,7 +74,7 @@ def score_shared(
     if not encoded:
         return
     record = ScoringRecord("shared")
-    note(record, (questions[index][0] for index, _, _ in encoded))
+    note_scoring(record, (questions[index][0] for index, _, _ in encoded))
     done: set[int] = set()
     try:
         if mode == "plain":
