@@ -112,12 +112,42 @@ from calib_harness.core.inference import (
 from calib_harness.core.inference import (
     paired_bootstrap as paired_bootstrap,
 )
+from calib_harness.core.losses import (
+    Decomposition as Decomposition,
+)
+from calib_harness.core.losses import (
+    calibration_losses as calibration_losses,
+)
+from calib_harness.core.losses import (
+    corp as corp,
+)
+from calib_harness.core.losses import (
+    mean_of_losses as mean_of_losses,
+)
+from calib_harness.core.losses import (
+    paired_change as paired_change,
+)
 from calib_harness.core.metrics import METRICS as METRICS
+from calib_harness.core.nulls import (
+    CALIBRATION_ERRORS as CALIBRATION_ERRORS,
+)
+from calib_harness.core.nulls import (
+    Excess as Excess,
+)
 from calib_harness.core.nulls import (
     Null as Null,
 )
 from calib_harness.core.nulls import (
+    Spiegelhalter as Spiegelhalter,
+)
+from calib_harness.core.nulls import (
     calibrated_null as calibrated_null,
+)
+from calib_harness.core.nulls import (
+    excesses as excesses,
+)
+from calib_harness.core.nulls import (
+    spiegelhalter as spiegelhalter,
 )
 from calib_harness.core.ranks import (
     kendalls_w as kendalls_w,
@@ -136,6 +166,21 @@ from calib_harness.core.recalibration import (
 )
 from calib_harness.core.recalibration import (
     fit_temperature as fit_temperature,
+)
+from calib_harness.core.recalibration import (
+    fit_temperature_to as fit_temperature_to,
+)
+from calib_harness.core.recalibrators import (
+    RECALIBRATORS as RECALIBRATORS,
+)
+from calib_harness.core.recalibrators import (
+    Recalibrator as Recalibrator,
+)
+from calib_harness.core.recalibrators import (
+    cross_fit as cross_fit,
+)
+from calib_harness.core.recalibrators import (
+    fit_recalibrator as fit_recalibrator,
 )
 from calib_harness.core.registry import Metric as Metric
 from calib_harness.core.resampling import (

@@ -20,37 +20,13 @@ from scipy import sparse
 
 from calib_harness.core.binning import bin_index, number_occupied, run_starts
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray
+from calib_harness.core.groups import Group
+from calib_harness.core.shares import expected_gaps
 
 # (R, n) counts of a resample -> (R,) values, or (R, V) of V variants.
 Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 # (R, n) simulated gold indices -> (R,) values.
 Simulation: TypeAlias = Callable[[IntArray], FloatArray]
-# gold, shape (..., n) -> which entries of a group came true, shape (..., entries).
-Outcome: TypeAlias = Callable[[IntArray], BoolArray]
-
-NOISE_LIMIT = 2.0  # standard errors of 0 within which a bin's gap may be noise
-
-
-@dataclass(frozen=True)
-class Group:
-    """Entries that are binned together.
-
-    Attributes
-    ----------
-    rows : ndarray of int, shape (m,)
-        The question of each entry.
-    values : ndarray, shape (m,)
-        Its probability.
-    outcome : callable
-        Gold indices to what happened to each entry.
-    members : ndarray of int
-        Questions that give the group its weight: `rows`, before a threshold removes some.
-    """
-
-    rows: IntArray
-    values: FloatArray
-    outcome: Outcome
-    members: IntArray
 
 
 @dataclass(frozen=True)
@@ -113,14 +89,17 @@ class BinnedError:
         A deviation is a resampled error minus the error resampled from, whose distribution
         stands for that of the measured error around the true one. How much of a measured gap
         is real is unknown, so the second deviation is that of a second world, in which bins
-        whose gap lies within `NOISE_LIMIT` standard errors of 0 have no gap: their resampled
+        whose gap lies within `noise_limit` standard errors of 0 have no gap: their resampled
         gaps lie around 0 instead of around the measured gap. Bins are those of the questions
         themselves there, also where the first world cuts them anew.
         """
         uniform = self.binning == "uniform"
         fixed = self._fixed_bins(gold)
         sums = fixed if uniform else self._cut_anew(gold)
-        shifts = [self._noise(*each, gold) for each in zip(self.groups, self._bins, strict=True)]
+        limit = noise_limit(sum(int(bins.max(initial=-1)) + 1 for bins in self._bins))
+        shifts = [
+            self._noise(*each, gold, limit) for each in zip(self.groups, self._bins, strict=True)
+        ]
         over_groups = self._over_groups(gold.size)
 
         def errors(counts: FloatArray) -> FloatArray:
@@ -137,7 +116,7 @@ class BinnedError:
         return float(centre[0, 0]), lambda counts: errors(counts) - centre
 
     @staticmethod
-    def _noise(group: Group, bins: IntArray, gold: IntArray) -> FloatArray:
+    def _noise(group: Group, bins: IntArray, gold: IntArray, limit: float) -> FloatArray:
         """Return the gap sum of each bin where it may be noise, 0 where it is not.
 
         The variance of a sum is that among the questions or, where it is larger (all answers
@@ -150,7 +129,7 @@ class BinnedError:
             for weights in (gaps, gaps**2, group.values * (1 - group.values))
         )
         variance = np.maximum(squares - total**2 / gold.size, expected)
-        return np.where(total**2 <= NOISE_LIMIT**2 * variance, total, 0.0)
+        return np.where(total**2 <= limit**2 * variance, total, 0.0)
 
     def _over_groups(self, n: int) -> Callable[[list[FloatArray], FloatArray], FloatArray]:
         """Return the mean of the groups' errors, weighted by their entries in a resample."""
@@ -163,6 +142,24 @@ class BinnedError:
             return ratio((weight * np.stack(errors, axis=1)).sum(axis=1), weight.sum(axis=1))
 
         return mean
+
+    def null_mean(self) -> float | None:
+        """Return the exact mean over outcomes drawn from the probabilities; None for some norms.
+
+        The hits in a bin have a Poisson-binomial distribution, and the mean of a sum of gaps
+        is the sum of their means, whether bins depend on each other or not.
+        """
+        if self.norm not in ("l1", "over", "under"):
+            return None
+        errors = []
+        for group, bins in zip(self.groups, self._bins, strict=True):
+            chances = group.values if group.chances is None else group.chances
+            sums = np.bincount(bins, weights=group.values).astype(np.float64)
+            over, under = expected_gaps(np.clip(chances, 0.0, 1.0), bins, sums)
+            gap = {"l1": over + under, "over": over, "under": under}[self.norm]
+            errors.append(gap.sum() / max(bins.size, 1))
+        weight = np.array([len(group.members) for group in self.groups], dtype=np.float64)
+        return float(np.average(errors, weights=weight))
 
     def simulated(self) -> Simulation:
         """Return the function from (R, n) gold indices to the (R,) errors they would give.
@@ -277,6 +274,15 @@ class BinnedError:
         return sums
 
 
+def noise_limit(n_bins: int) -> float:
+    """Return the number of standard errors of 0 within which a bin's gap may be noise.
+
+    The largest of B gaps that are all noise lies around √(2 log B) standard errors: with a limit
+    that does not grow with B, some bins of any calibrated model are taken for off.
+    """
+    return max(2.0, float(np.sqrt(2 * np.log(max(n_bins, 1)))) + 0.5)
+
+
 def _table(rows: IntArray, bins: IntArray, weights: FloatArray, n: int) -> sparse.csr_array:
     """Return the (n, bins) table with each entry's weight in the row of its question."""
     return sparse.csr_array((weights, (rows, bins)), shape=(n, int(bins.max(initial=-1)) + 1))
@@ -314,49 +320,6 @@ def ratio(above: FloatArray, below: FloatArray, *, otherwise: float = 0.0) -> Fl
     """Divide elementwise, `otherwise` where there is nothing to divide by."""
     out = np.full(np.broadcast_shapes(above.shape, below.shape), otherwise)
     return np.asarray(np.divide(above, below, out=out, where=below > 0))
-
-
-def top_label_groups(confidence: FloatArray, outcome: Outcome) -> list[Group]:
-    """Return the one group of (confidence, correct) pairs."""
-    rows = np.arange(confidence.size)
-    return [Group(rows=rows, values=confidence, outcome=outcome, members=rows)]
-
-
-def class_groups(
-    probs: FloatArray, *, threshold: float | None = None, against: IntArray | None = None
-) -> list[Group]:
-    """Return one group per class (choice position) with the entries of that class.
-
-    Parameters
-    ----------
-    probs : ndarray, shape (n, K)
-        Probabilities, NaN where a choice does not exist.
-    threshold : float, optional
-        Keep only entries strictly above it.
-    against : ndarray of int, shape (n,), optional
-        Predictions. If given, an entry comes true where [prediction = class] equals
-        [gold = class] instead of where gold = class.
-    """
-    groups = []
-    for k, column in enumerate(probs.T):
-        members = np.flatnonzero(~np.isnan(column))
-        if members.size == 0:
-            continue
-        rows = members if threshold is None else members[column[members] > threshold]
-        outcome = _class_outcome(k, rows, against)
-        groups.append(Group(rows=rows, values=column[rows], outcome=outcome, members=members))
-    return groups
-
-
-def _class_outcome(k: int, rows: IntArray, against: IntArray | None) -> Outcome:
-    def is_gold(gold: IntArray) -> BoolArray:
-        return np.asarray(gold[..., rows] == k)
-
-    def agrees(gold: IntArray) -> BoolArray:
-        assert against is not None
-        return np.asarray((gold[..., rows] == k) == (against[rows] == k))
-
-    return is_gold if against is None else agrees
 
 
 def point_value(statistic: Statistic, n: int) -> float:

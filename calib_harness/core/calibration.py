@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.answers import Answers, Choices
-from calib_harness.core.bin_errors import BinnedError, top_label_groups
+from calib_harness.core.bin_errors import BinnedError
 from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray, check_pairs
+from calib_harness.core.groups import top_label_groups
 from calib_harness.core.options import check_options
 from calib_harness.core.registry import Metric, binned_metric, of_bins
 

@@ -10,8 +10,9 @@ from functools import partial
 import numpy.typing as npt
 
 from calib_harness.core.answers import Answers, Choices
-from calib_harness.core.bin_errors import BinnedError, class_groups
+from calib_harness.core.bin_errors import BinnedError
 from calib_harness.core.binning import DEFAULT_N_BINS
+from calib_harness.core.groups import class_groups
 from calib_harness.core.options import DEFAULT_THRESHOLD, check_options
 from calib_harness.core.registry import binned_metric
 

@@ -121,7 +121,9 @@ def bootstrap_draws(
     prepared = _prepare(metrics, probs, gold, options)
     statistics = {name: deviations for name, (_, deviations) in prepared.items()}
     found = resampled_values(statistics, len(np.asarray(probs)), n_resamples, rng)
-    return {m.name: Draws(prepared[m.name][0], found[m.name], m.bounds) for m in metrics}
+    return {
+        m.name: Draws(prepared[m.name][0], found[m.name], m.bounds, m.has_interval) for m in metrics
+    }
 
 
 def paired_bootstrap(
@@ -222,7 +224,10 @@ def paired_changes(
     }
     found = resampled_values(statistics, n, n_resamples, rng)
     base, aligned = (
-        {m.name: Draws(of_side[m.name][0], found[side, m.name], m.bounds) for m in metrics}
+        {
+            m.name: Draws(of_side[m.name][0], found[side, m.name], m.bounds, m.has_interval)
+            for m in metrics
+        }
         for side, of_side in enumerate(prepared)
     )
     same = np.array_equal(np.asarray(probs_base), np.asarray(probs_aligned), equal_nan=True)

@@ -8,13 +8,21 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize
 
-from calib_harness.core.checks import FloatArray, IntArray, as_floats, as_gold, check_count
+from calib_harness.core.checks import (
+    FloatArray,
+    IntArray,
+    as_floats,
+    as_gold,
+    check_count,
+    check_probs,
+)
 from calib_harness.core.confidence import softmax_scores, usable_rows
 
 logger = logging.getLogger(__name__)
 
-# 1/T runs between these: beyond them a temperature says "always sure" or "always uniform".
-SMALLEST_INVERSE, LARGEST_INVERSE = 1e-4, 1e4
+# 1/T runs between these. Questions that were all answered rightly fit a temperature near 0, at
+# which one wrong answer among the next costs nearly everything: ten times as sure is enough.
+SMALLEST_INVERSE, LARGEST_INVERSE = 0.01, 10.0
 
 
 def apply_temperature(scores: npt.ArrayLike, temperature: float) -> FloatArray:
@@ -54,7 +62,7 @@ def fit_temperature(scores: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     The likelihood is concave in 1/T, so that its maximum is where the gold scores' mean equals
     the mean of the scores expected under softmax(scores / T). If there is no such point (every
     gold choice is the best one, or gold scores are no better than average), the nearest end
-    of [1e-4, 1e4] is returned and logged.
+    of [0.1, 100] is returned and logged.
 
     Parameters
     ----------
@@ -83,31 +91,78 @@ def fit_temperature(scores: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     >>> round(fit_temperature(scores, [0, 0, 1]), 6)
     2.0
     """
-    s, g = _check_scores(scores, gold)
-    at_gold = s[np.arange(len(s)), g]
-    possible = np.isfinite(at_gold)
+    s, g = check_scores(scores, gold)
+    return _best_temperature(s, s[np.arange(len(s)), g])
+
+
+def fit_temperature_to(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
+    """Return the temperature at which softmax(scores / T) comes nearest to given distributions.
+
+    The mean cross-entropy Σ_k t_ik log p_ik is as small as it can be, as is the divergence of
+    the targets from the scaled probabilities. With one-hot targets it is `fit_temperature`;
+    with the probabilities of a base model, on the questions where both models predict the same
+    choice, it is the temperature without labels of Luo et al. 2025 (DACA, arXiv 2505.16690).
+
+    Parameters
+    ----------
+    scores : array_like, shape (n, K)
+        Log-domain scores, NaN where a choice does not exist.
+    targets : array_like, shape (n, K)
+        Distributions over the same choices.
+
+    Returns
+    -------
+    float
+        Bounded as in `fit_temperature`. Questions are left out where a choice with a score of
+        -inf has a target above 0.
+
+    Raises
+    ------
+    ValueError
+        If shapes differ, a row cannot be used, or none is left.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(fit_temperature_to(np.log([[0.8, 0.2]]), [[2 / 3, 1 / 3]]), 6)
+    2.0
+    """
+    s, t = as_floats("scores", scores, ndim=2), check_probs(targets)
+    if s.shape != t.shape or (np.isnan(s) != np.isnan(t)).any():
+        raise ValueError(
+            "targets must be distributions over the choices of scores; got shapes "
+            f"{t.shape} and {s.shape}, or choices that only one of them has."
+        )
+    with np.errstate(invalid="ignore"):  # 0 × -inf: a choice that neither allows
+        at_target = np.nansum(np.where(t > 0, t * s, 0.0), axis=1)
+    return _best_temperature(s, at_target)
+
+
+def _best_temperature(scores: FloatArray, at_target: FloatArray) -> float:
+    """Return T at which the mean score expected under softmax(scores / T) is that at target."""
+    possible = np.isfinite(at_target)
     if not possible.any():
         raise ValueError("scores must be finite at gold in at least one row; all are -inf.")
     if not possible.all():
         logger.warning(
             "%d of %d questions have a gold score of -inf and are left out of the temperature.",
             int((~possible).sum()),
-            len(s),
+            len(scores),
         )
-    s, at_gold = s[possible], at_gold[possible]
+    s, at_target = scores[possible], at_target[possible]
     # -inf times any 1/T above 0 stays impossible: such choices drop out like absent ones.
     finite = np.where(np.isfinite(s), s, np.nan)
 
     def slope(log_inverse: float) -> float:
         """Return the derivative of the mean negative log-likelihood by 1/T."""
         expected = np.nansum(softmax_scores(finite * np.exp(log_inverse)) * finite, axis=1)
-        return float(np.mean(expected - at_gold))
+        return float(np.mean(expected - at_target))
 
     low, high = np.log(SMALLEST_INVERSE), np.log(LARGEST_INVERSE)
     for end, better_beyond in ((low, slope(low) >= 0), (high, slope(high) <= 0)):
         if better_beyond:
             temperature = float(np.exp(-end))
-            logger.warning("No finite temperature fits best; %g is used.", temperature)
+            logger.warning("No temperature in bounds fits best; %g is used.", temperature)
             return temperature
     return float(np.exp(-optimize.brentq(slope, low, high, xtol=1e-12)))
 
@@ -156,10 +211,10 @@ def cross_fit_temperature(
     ((2,), (6, 2))
     """
     n_folds = check_count("n_folds", n_folds, least=2)
-    s, g = _check_scores(scores, gold)
+    s, g = check_scores(scores, gold)
     if len(s) < n_folds:
         raise ValueError(f"scores must have at least n_folds={n_folds} rows; got {len(s)}.")
-    fold = np.random.default_rng(rng).permutation(np.arange(len(s)) % n_folds)
+    fold = folds(len(s), n_folds, rng)
     temperatures, probs = np.empty(n_folds), np.empty_like(s)
     for k in range(n_folds):
         held_out = fold == k
@@ -168,7 +223,13 @@ def cross_fit_temperature(
     return temperatures, probs
 
 
-def _check_scores(scores: npt.ArrayLike, gold: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+def folds(n: int, n_folds: int, rng: np.random.Generator | int) -> IntArray:
+    """Return the fold of each question, dealt at random; sizes differ by one at most."""
+    return np.random.default_rng(rng).permutation(np.arange(n) % n_folds)
+
+
+def check_scores(scores: npt.ArrayLike, gold: npt.ArrayLike) -> tuple[FloatArray, IntArray]:
+    """Return scores and gold as arrays, or raise ValueError if a row cannot be used."""
     s, g = as_floats("scores", scores, ndim=2), as_gold(gold)
     usable = usable_rows(s, g)
     if s.size == 0 or not usable.all():

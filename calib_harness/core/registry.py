@@ -42,13 +42,19 @@ class Metric:
         from (R, n) counts to (R,) values.
     simulation : callable, optional
         ``simulation(choices, **options)`` gives the function from (R, n) gold indices to (R,)
-        values.
+        values; calibration errors have one, and with it a null.
+    null_mean : callable, optional
+        ``null_mean(choices, **options)`` gives the exact mean over golds drawn from the
+        probabilities, or None for options with which there is no formula.
     deviation : callable, optional
         ``deviation(answers, **options)`` gives the value and the function from (R, n) counts
         to the (R, V) deviations from it, in V worlds that the data do not tell apart; one by
         default.
     bounds : tuple of float
         The least and the largest value it can take.
+    has_interval : bool
+        False where no interval and no test of a change is known that holds its level; there is a
+        standard error then, and NaN for the rest.
     needs_usable : bool
         False if rows that cannot be used may be passed in.
     """
@@ -60,9 +66,11 @@ class Metric:
     source: str
     statistic: Callable[..., Statistic]
     simulation: Callable[..., Simulation] | None = None
+    null_mean: Callable[..., float | None] | None = None
     deviation: Callable[..., tuple[float, Statistic]] | None = None
     bounds: tuple[float, float] = (0.0, 1.0)
     needs_usable: bool = True
+    has_interval: bool = True
 
     @cached_property
     def options(self) -> tuple[str, ...]:
@@ -176,7 +184,15 @@ def of_bins(error: Callable[..., BinnedError]) -> dict[str, Any]:
     def simulation(choices: Choices, **options: Any) -> Simulation:
         return error(choices, **options).simulated()
 
+    def null_mean(choices: Choices, **options: Any) -> float | None:
+        return error(choices, **options).null_mean()
+
     def deviation(answers: Answers, **options: Any) -> tuple[float, Statistic]:
         return error(answers, **options).value_and_deviations(answers.gold)
 
-    return {"statistic": statistic, "simulation": simulation, "deviation": deviation}
+    return {
+        "statistic": statistic,
+        "simulation": simulation,
+        "null_mean": null_mean,
+        "deviation": deviation,
+    }

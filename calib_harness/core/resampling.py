@@ -40,11 +40,14 @@ class Draws:
         Resampled values minus what they were resampled from, in V worlds (see `bootstrap`).
     bounds : tuple of float
         The least and the largest value.
+    has_interval : bool
+        False for a metric that has a standard error only, see `Metric`.
     """
 
     value: float
     deviations: FloatArray
     bounds: tuple[float, float]
+    has_interval: bool = True
 
     @property
     def worlds(self) -> list[FloatArray]:
@@ -235,6 +238,8 @@ def estimates_of(draws: dict[str, Draws], level: float = 0.95) -> dict[str, Esti
     )
     return {
         name: Estimate(each.value, *spread)
+        if each.has_interval
+        else Estimate(each.value, spread[0], np.nan, np.nan)
         for (name, each), spread in zip(draws.items(), spreads, strict=True)
     }
 
@@ -262,6 +267,8 @@ def changes_between(
         name: PairedChange(
             a.value, b.value, change, *spread, p_value=two_sided_over(change, of_change)
         )
+        if a.has_interval
+        else PairedChange(a.value, b.value, change, spread[0], np.nan, np.nan, np.nan)
         for name, (a, b), change, of_change, spread in zip(
             base, both, changes, worlds, spreads, strict=True
         )

@@ -114,6 +114,44 @@ def consistency_interval(
     return low, high
 
 
+def expected_gaps(
+    chances: FloatArray, bins: IntArray, sums: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return the mean distance of each bin's number of hits from a given sum, below and above it.
+
+    Parameters
+    ----------
+    chances : ndarray, shape (n,)
+        Probability of each hit, independent of the others.
+    bins : ndarray of int, shape (n,)
+        The bin of each, numbered from 0 without gaps.
+    sums : ndarray, shape (B,)
+        What the hits of each bin are compared with.
+
+    Returns
+    -------
+    over, under : ndarray, shape (B,)
+        E max(sum - hits, 0) and E max(hits - sum, 0).
+
+    Examples
+    --------
+    Two coins and a sum of 1: one head too few, or one too many, a quarter of the time each.
+
+    >>> over, under = expected_gaps(np.array([0.5, 0.5]), np.array([0, 0]), np.array([1.0]))
+    >>> over.tolist(), under.tolist()
+    ([0.25], [0.25])
+    """
+    sizes = np.bincount(bins)
+    over, under = np.zeros(sizes.size), np.zeros(sizes.size)
+    if not sizes.size:
+        return over, under
+    for these, probability in _hits_distributions(chances, bins, sizes):
+        gap = sums[these] - np.arange(len(probability))[:, None]
+        over[these] = (probability * np.maximum(gap, 0.0)).sum(axis=0)
+        under[these] = (probability * np.maximum(-gap, 0.0)).sum(axis=0)
+    return over, under
+
+
 def _hits_distributions(
     confidence: FloatArray, bins: IntArray, sizes: IntArray
 ) -> Iterator[tuple[IntArray, FloatArray]]:

@@ -1,17 +1,20 @@
-"""SmoothECE (Błasiok and Nakkiran 2023), to the numerics of the authors' package relplot.
+"""SmoothECE (Błasiok and Nakkiran 2023), to the definition.
 
 The residuals (confidence - correct) are smoothed with a Gaussian of width σ that is reflected
-at 0 and 1; the error at that width is the mean size of the smoothed residual. The width is
-its own fixed point, found by bisection down to 1/1024: the error at it is not above it, and a
-step below it is.
+at 0 and 1; the error at that width is the mean size of the smoothed residual, ∫ |r_σ(t)| dt. It
+does not grow with σ, so that it equals σ at one width only: that is the SmoothECE.
 
-The value depends in its fourth digit on the mesh that stands for the integral. So that values
-compare with published ones, grid, mesh and stabiliser are those of relplot.
+On [0, 1] a reflected Gaussian is a series of cosines,
+
+    φ_σ(t, c) = 1 + 2 Σ_m exp(-(π m σ)² / 2) cos(π m c) cos(π m t),
+
+and so is r_σ: its coefficients are those of the residuals, damped. The residuals' own
+coefficients are computed once, each width costs one transform back. The authors' package relplot
+sums a reflected grid instead; its version 1.0.3 counts the end nodes of that grid once, not twice,
+and is off by up to a fifth where confidences reach 1.
 """
 
 from __future__ import annotations
-
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -22,21 +25,24 @@ from calib_harness.core.bin_errors import Simulation, Statistic, point_value
 from calib_harness.core.checks import FloatArray, IntArray
 from calib_harness.core.registry import metric
 
-_HALVINGS = 10
-_SMALLEST_WIDTH = 0.001
-_DENSITY_FLOOR = 1e-4
-_COARSEST_GRID = 1001
-_COARSEST_MESH = 200
-_ROWS_AT_ONCE = 64  # resamples per Fourier transform: bounds memory
+#: The narrowest width: an error below it is that at this width, at most this far off.
+SMALLEST_WIDTH = 0.001
+_POINTS = 2**14  # that residuals are shared between: moves an error by less than a millionth
+_REACH = 2.2  # divided by a width: the terms of the series that are not damped below 1e-10
+_FEWEST_STRIPS = 2**12  # of the integral: those of a kink move it by a ten-millionth
+_ACCURACY = 1e-9  # of the width
+_MOST_STEPS = 60
+_ROWS_AT_ONCE = 32  # per transform: bounds memory
 
 
 def smece_of(answers: Answers) -> Statistic:
     """Return the function from (R, n) counts to (R,) SmoothECEs, each at its own width."""
     f = np.clip(answers.confidence, 0.0, 1.0)
-    residual = f - answers.correct
+    spread, residual = _shared_between_points(f), f - answers.correct
 
     def evaluate(counts: FloatArray) -> FloatArray:
-        return fixed_point(f, counts * residual, counts)[0]
+        total = np.maximum(counts.sum(axis=1, keepdims=True), 1.0)
+        return _fixed_points(counts * (residual / total), spread)
 
     return evaluate
 
@@ -44,10 +50,10 @@ def smece_of(answers: Answers) -> Statistic:
 def smece_simulation(choices: Choices) -> Simulation:
     """Return the SmoothECE of the top label for simulated gold indices."""
     f = np.clip(choices.confidence, 0.0, 1.0)
+    spread = _shared_between_points(f)
 
     def evaluate(gold: IntArray) -> FloatArray:
-        residuals = f - (gold == choices.prediction)
-        return fixed_point(f, residuals, np.ones_like(residuals))[0]
+        return _fixed_points((f - (gold == choices.prediction)) / len(choices), spread)
 
     return evaluate
 
@@ -59,12 +65,17 @@ def smece_simulation(choices: Choices) -> Simulation:
     source="Błasiok and Nakkiran 2023",
     statistic=smece_of,
     simulation=smece_simulation,
+    has_interval=False,
 )
 def smece(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """Return the SmoothECE of the predicted choice (Błasiok and Nakkiran 2023).
 
-    smECE = ∫ |Σ_i (c_i - a_i) φ_σ(t - c_i)| dt / N with a reflected Gaussian φ_σ, at the
-    width σ equal to the error itself; evaluated on the grid of the authors' package relplot.
+    smECE = ∫ |Σ_i (c_i - a_i) φ_σ(t, c_i)| dt / N with a reflected Gaussian φ_σ, at the width σ
+    equal to the error itself (and at .001 where that is narrower). It is at least the
+    |`overconfidence`|. The authors' package relplot 1.0.3 differs, by up to a fifth of the value
+    where confidences reach 1: it counts the ends of its reflected grid once instead of twice.
+
+    There is a standard error of it but no interval: none that was tried holds the truth.
 
     Arguments, result and errors as for `ece`, without options.
 
@@ -72,108 +83,87 @@ def smece(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     --------
     >>> smece([[1.0, 0.0], [0.0, 1.0]], [0, 1])
     0.0
+
+    Confidences 1 and .6, only the second one right: above |(1 - .4) / 2|.
+
+    >>> round(smece([[1.0, 0.0], [0.6, 0.4]], [1, 0]), 3)
+    0.337
     """
     answers = Answers.of(probs, gold)
     return point_value(smece_of(answers), len(answers))
 
 
-def fixed_point(
-    f: FloatArray, residuals: FloatArray, weights: FloatArray
-) -> tuple[FloatArray, FloatArray]:
-    """Return SmoothECE and its width for each row of residuals.
-
-    Parameters
-    ----------
-    f : ndarray, shape (n,)
-        Confidences.
-    residuals : ndarray, shape (R, n)
-        Weighted (confidence - correct).
-    weights : ndarray, shape (R, n)
-        The weights.
-
-    Returns
-    -------
-    error, width : ndarray, shape (R,)
-    """
-    grids = _Grids(f, residuals, weights)
-    found = grids.error(1.0, np.arange(len(residuals)))
-    high, low = np.ones_like(found), np.zeros_like(found)
-    for _ in range(_HALVINGS):
-        middle = (high + low) / 2
-        value = np.full_like(found, np.inf)
-        for width in np.unique(middle[middle >= _SMALLEST_WIDTH]):
-            at = np.flatnonzero(middle == width)
-            value[at] = grids.error(float(width), at)
-        wide_enough = value <= middle
-        found = np.where(wide_enough, value, found)
-        high = np.where(wide_enough, middle, high)
-        low = np.where(wide_enough, low, middle)
-    return found, high
-
-
-class _Grids:
-    """Residuals and weights laid onto evenly spaced points, per number of points."""
-
-    def __init__(self, f: FloatArray, residuals: FloatArray, weights: FloatArray) -> None:
-        self._f = f
-        self._tables = (residuals, weights)
-        self._coarse: list[FloatArray] = []
-
-    def error(self, width: float, rows: IntArray) -> FloatArray:
-        """Return the error at one width for some rows."""
-        n_points = max(_COARSEST_GRID, round(20 / width) // 2 + 1)
-        mesh = np.linspace(0, 1, max(_COARSEST_MESH, round(10 / width)))
-        errors = np.empty(len(rows))
-        for part in np.array_split(np.arange(len(rows)), -(-len(rows) // _ROWS_AT_ONCE)):
-            residual, density = (
-                _at_mesh(_smooth(grid, width), mesh) for grid in self._laid(n_points, rows[part])
-            )
-            floor = _DENSITY_FLOOR * mesh.size
-            errors[part] = np.abs(residual).sum(axis=1) / (density.sum(axis=1) + floor)
-        return errors
-
-    def _laid(self, n_points: int, rows: IntArray) -> Iterator[FloatArray]:
-        # Every width from 0.01 up shares one grid: kept. Finer ones serve few rows each.
-        if n_points == _COARSEST_GRID:
-            if not self._coarse:
-                spread = self._spread(n_points)
-                self._coarse = [np.asarray(table @ spread) for table in self._tables]
-            return (table[rows] for table in self._coarse)
-        spread = self._spread(n_points)
-        return (np.asarray(table[rows] @ spread) for table in self._tables)
-
-    def _spread(self, n_points: int) -> sparse.csr_array:
-        """Return the (n, n_points) table that shares each value between its two neighbours."""
-        place = self._f * (n_points - 1)
-        left = np.clip(place.astype(np.int64), 0, n_points - 2)
-        right_share = place - left
-        rows = np.arange(self._f.size)
-        return sparse.csr_array(
-            (
-                np.concatenate([1.0 - right_share, right_share]),
-                (np.concatenate([rows, rows]), np.concatenate([left, left + 1])),
-            ),
-            shape=(self._f.size, n_points),
-        )
-
-
-def _smooth(grid: FloatArray, width: float) -> FloatArray:
-    """Convolve each row with a Gaussian of window length 1, the row reflected at both ends."""
-    n_points = grid.shape[1]
-    period = 2 * (n_points - 1)
-    offsets = np.linspace(0, 1, n_points) - 0.5
-    kernel = np.exp(-(offsets**2) / (2 * width**2)) / (np.sqrt(2 * np.pi) * width)
-    wrapped = np.zeros(period)
-    wrapped[(np.arange(n_points) - n_points // 2) % period] = kernel
-    # A reflected row is periodic, so that the convolution is a product of its spectrum.
-    periodic = np.concatenate([grid, grid[:, -2:0:-1]], axis=1)
-    spectrum = fft.rfft(periodic, axis=1) * fft.rfft(wrapped)
-    return np.asarray(fft.irfft(spectrum, n=period, axis=1)[:, :n_points])
-
-
-def _at_mesh(grid: FloatArray, mesh: FloatArray) -> FloatArray:
-    """Interpolate each row linearly at the points of the mesh."""
-    place = mesh * (grid.shape[1] - 1)
-    left = np.clip(place.astype(np.int64), 0, grid.shape[1] - 2)
+def _shared_between_points(f: FloatArray) -> sparse.csr_array:
+    """Return the (n, points) table that shares each value between its two neighbours."""
+    place = f * _POINTS
+    left = np.minimum(place.astype(np.int64), _POINTS - 1)
     right_share = place - left
-    return np.asarray(grid[:, left] * (1.0 - right_share) + grid[:, left + 1] * right_share)
+    rows = np.arange(f.size)
+    return sparse.csr_array(
+        (
+            np.concatenate([1.0 - right_share, right_share]),
+            (np.concatenate([rows, rows]), np.concatenate([left, left + 1])),
+        ),
+        shape=(f.size, _POINTS + 1),
+    )
+
+
+def _fixed_points(residuals: FloatArray, spread: sparse.csr_array) -> FloatArray:
+    """Return the SmoothECE of each row of residuals, shape (R, n), divided by their number."""
+    found = np.empty(len(residuals))
+    for start in range(0, len(residuals), _ROWS_AT_ONCE):
+        part = slice(start, start + _ROWS_AT_ONCE)
+        found[part] = _own_widths(_coefficients(np.asarray(residuals[part] @ spread)))
+    return found
+
+
+def _coefficients(grid: FloatArray) -> FloatArray:
+    """Return Σ_j grid_j cos(π m j / points) of each row, for the first terms m."""
+    # The transform counts all but the two ends twice.
+    halved = grid * 0.5
+    halved[:, [0, -1]] *= 2.0
+    return np.asarray(fft.dct(halved, type=1, axis=1)[:, : round(_REACH / SMALLEST_WIDTH)])
+
+
+def _own_widths(coefficients: FloatArray) -> FloatArray:
+    """Return the error of each row at the width that equals it.
+
+    The error minus the width falls with the width, so that it has one zero: above the size of
+    the mean residual, which no error falls below, and at most at the error of a narrower width.
+    It is drawn in by the Illinois variant of regula falsi (Dowell and Jarratt 1971).
+    """
+    rows = np.arange(len(coefficients))
+    low = np.clip(np.abs(coefficients[:, 0]), SMALLEST_WIDTH, 1.0)
+    found = _errors(coefficients, low)
+    open_ = found > low + _ACCURACY
+    high = np.clip(found, low, 1.0)
+    above, below = found - low, _errors(coefficients, high) - high
+    for _ in range(_MOST_STEPS):
+        open_ &= high - low > _ACCURACY
+        at = rows[open_]
+        if not at.size:
+            break
+        width = high[at] - below[at] * (high[at] - low[at]) / (below[at] - above[at])
+        gap = _errors(coefficients[at], width) - width
+        found[at] = width + gap
+        open_[at[np.abs(gap) <= _ACCURACY]] = False
+        wider = gap > 0  # the zero lies at a larger width
+        up, down = at[wider], at[~wider]
+        low[up], above[up] = width[wider], gap[wider]
+        high[down], below[down] = width[~wider], gap[~wider]
+        # An end that stays loses half of its weight, so that the other one moves past the zero.
+        below[up] *= 0.5
+        above[down] *= 0.5
+    return found
+
+
+def _errors(coefficients: FloatArray, widths: FloatArray) -> FloatArray:
+    """Return ∫ |r_σ(t)| dt of each row at its width, by the trapezoidal rule."""
+    n_terms = min(int(_REACH / widths.min()) + 1, coefficients.shape[1])
+    n_strips = max(_FEWEST_STRIPS, 2 ** (n_terms - 1).bit_length())
+    m = np.arange(n_terms)
+    damped = np.zeros((len(coefficients), n_strips + 1))
+    damped[:, :n_terms] = coefficients[:, :n_terms]
+    damped[:, :n_terms] *= np.exp(-0.5 * (np.pi * widths[:, None] * m) ** 2)
+    smoothed = np.abs(fft.dct(damped, type=1, axis=1))
+    return np.asarray((smoothed.sum(axis=1) - 0.5 * (smoothed[:, 0] + smoothed[:, -1])) / n_strips)
