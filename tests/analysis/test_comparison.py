@@ -387,7 +387,9 @@ def test_change_is_aligned_minus_base_with_the_bootstrap_of_its_own() -> None:
     mirrored = 2 * row["change"] - np.array(drawn)
     assert row["low"] <= np.quantile(mirrored, 0.025) + 0.006
     assert row["high"] >= np.quantile(mirrored, 0.975) - 0.006
-    assert row["low"] > row["change"] / 3
+    # With 15 bins a gap of up to 2.8 errors may be noise: the interval is wide, but leaves 0 out.
+    assert row["low"] > 0
+    assert row["p_value"] < 0.01
 
 
 def test_calibrated_null_stands_beside_calibration_errors() -> None:
