@@ -1,157 +1,295 @@
-"""How often intervals hold the truth, and how often a change is found where there is none.
+"""How often tests reject what is true, intervals hold the truth, and changes are found.
 
-    python benchmarks/coverage.py [--data-sets 200] [--resamples 300] [--questions 300 1000]
+    python benchmarks/coverage.py [--data-sets 200] [--resamples 200] [--questions 100 421 2376]
+                                  [--choices 2 4 10] [--output FILE.csv]
 
-Simulates pairs of models whose true calibration error is known: paired four-choice questions,
-confidences and outcomes of the two models correlated, each model right with probability
-(confidence - overconfidence). The confidences are vague (.26 to .66), spread (uniform from .25
-to 1), sharp (mostly above .8) or bimodal. Prints, for each pair of confidence distributions and
-of overconfidences: the share of data sets whose 95 % interval holds the true ECE of base and of
-aligned, and the true change; the share with p < .05 for the change (false alarms where both are
-equally overconfident, power where they are not); and the same for the basic and the percentile
-interval from the same resamples.
+Simulates pairs of models whose calibration is known. A model's confidence is vague, sharp,
+skewed (80 % above .95) or bimodal; its prediction is right with probability confidence minus a
+gap: none, .06 (overconfident), .06 times a wave (non-monotone), or .06 above the median confidence
+and -.06 below (opposite). Answers of a pair share the gold choice, and are right together more
+often than by chance (paired) or not (independent). Wrong answers have their gold among the other
+choices in proportion to their probabilities.
+
+For every cell and quantity: the share of data sets in which a true hypothesis is rejected at 5 %
+(level), a false one is (power), the 95 % interval holds the true value (coverage), and the median
+width of the interval, each with the number of data sets and the Monte-Carlo error of a share.
+True binned errors are those of 50,000 questions without noise of answers, in the same bins.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import itertools
+import sys
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from calib_harness import bootstrap, ece, paired_bootstrap
+from calib_harness import (
+    apply_temperature,
+    bootstrap,
+    calibration_loss,
+    calibration_losses,
+    excesses,
+    fit_temperature_to,
+    mean_test,
+    paired_bootstrap,
+)
 from calib_harness.core.answers import Choices
+from calib_harness.core.bin_errors import BinnedError
 from calib_harness.core.calibration import ece_error
 from calib_harness.core.checks import FloatArray, IntArray
-from calib_harness.core.resampling import interval_over, resample_counts, two_sided_over
+from calib_harness.core.classwise import sce_error
+from calib_harness.core.loss import LOSSES
 
+# A share of the way from the least confidence, 1/K, to 1.
 SHAPES: dict[str, Callable[[FloatArray], FloatArray]] = {
-    "vague": lambda u: 0.26 + 0.4 * stats.beta.ppf(u, 2, 3),
-    "spread": lambda u: 0.25 + 0.75 * u,
-    "sharp": lambda u: 0.25 + 0.75 * stats.beta.ppf(u, 4, 1),
-    "bimodal": lambda u: 0.3 + 0.7 * stats.beta.ppf(u, 0.5, 0.4),
+    "vague": lambda u: 0.05 + 0.5 * stats.beta.ppf(u, 2, 3),
+    "sharp": lambda u: stats.beta.ppf(u, 4, 1),
+    "skewed": lambda u: np.where(u < 0.2, 0.1 + 4 * u, 0.95 + (u - 0.2) / 16.2),
+    "bimodal": lambda u: 0.08 + 0.91 * stats.beta.ppf(u, 0.5, 0.4),
 }
-PAIRS = (("vague", "sharp"), ("spread", "sharp"), ("vague", "spread"), ("bimodal", "vague"))
-OVERCONFIDENCE = tuple(itertools.product((0.0, 0.05, 0.1), repeat=2))
-CORRELATION = 0.5
-LEVEL = 0.95
+GAP = 0.06
+GAPS: dict[str, Callable[[FloatArray], FloatArray]] = {
+    "calibrated": np.zeros_like,
+    "overconfident": lambda u: np.full_like(u, GAP),
+    "non-monotone": lambda u: GAP * np.sin(6 * np.pi * u),
+    "opposite": lambda u: np.where(u > 0.5, GAP, -GAP),
+}
+OTHER_SHAPE = {"vague": "sharp", "sharp": "vague", "skewed": "vague", "bimodal": "sharp"}
+BINNED: dict[str, Callable[..., BinnedError]] = {"ece": ece_error, "sce": sce_error}
+N_BINS, LEVEL, MANY = 15, 0.95, 50_000
 
 
-def uniform_pairs(n: int, rng: np.random.Generator) -> FloatArray:
-    """Draw (2, n) uniform numbers, correlated between the two models."""
-    factor = np.linalg.cholesky([[1.0, CORRELATION], [CORRELATION, 1.0]])
-    return np.asarray(stats.norm.cdf(factor @ rng.standard_normal((2, n))))
+@dataclass(frozen=True)
+class Model:
+    """Sorted questions of one model: its prediction is the first choice."""
+
+    sorted_probs: FloatArray
+    right: FloatArray
+
+    @classmethod
+    def draw(
+        cls, u: FloatArray, n_choices: int, shape: str, gap: str, rng: np.random.Generator
+    ) -> Model:
+        """Make probabilities from uniform numbers: the prediction's, then the others'."""
+        least = 1 / n_choices
+        confidence = least + (1 - least) * np.clip(SHAPES[shape](u), 1e-6, 1.0)
+        weights = rng.dirichlet(np.full(n_choices - 1, 2.0), size=u.size)
+        even, room = 1 / (n_choices - 1), confidence / np.maximum(1 - confidence, 1e-12)
+        # Bring the others as close to each other as it takes for the first to stay the largest.
+        reach = (np.minimum(room, 1e6) * 0.999 - even) / (weights.max(axis=1) - even + 1e-12)
+        weights = even + np.clip(reach, 0, 1)[:, None] * (weights - even)
+        probs = np.column_stack([confidence, (1 - confidence)[:, None] * weights])
+        return cls(probs, np.clip(confidence - GAPS[gap](u), 0.0, 1.0))
+
+    def truth(self) -> FloatArray:
+        """Return the true probability of each choice."""
+        first, others = self.sorted_probs[:, :1], self.sorted_probs[:, 1:]
+        left = np.maximum(1 - first, 1e-12)
+        return np.column_stack([self.right, (1 - self.right)[:, None] * others / left])
+
+    def place(self, right: Any, gold: IntArray, rng: np.random.Generator) -> FloatArray:
+        """Shuffle each question's choices so that gold is the first one where it is right."""
+        n, n_choices = self.sorted_probs.shape
+        rows = np.arange(n)
+        others = np.cumsum(self.sorted_probs[:, 1:], axis=1)
+        among = (rng.random(n)[:, None] * others[:, -1:] > others[:, :-1]).sum(axis=1)
+        which = np.where(right, 0, 1 + among)
+        order = rng.permuted(np.tile(np.arange(n_choices), (n, 1)), axis=1)
+        at = np.argmax(order == gold[:, None], axis=1)
+        order[rows, at] = order[rows, which]
+        order[rows, which] = gold
+        probs = np.empty_like(self.sorted_probs)
+        np.put_along_axis(probs, order, self.sorted_probs, axis=1)
+        return probs
 
 
-def simulate(
-    n: int, shapes: tuple[str, str], over: tuple[float, float], rng: np.random.Generator
-) -> tuple[FloatArray, FloatArray, IntArray]:
-    """Make probabilities of base and aligned, and gold.
+@dataclass(frozen=True)
+class Cell:
+    """One setting of the simulation; base and aligned differ in shape, and may in their gaps."""
 
-    Base predicts choice 0. Aligned predicts it, too, unless exactly one of the two is right;
-    then it predicts choice 1. Choices are shuffled in each question afterwards.
-    """
-    confidence = np.stack(
-        [SHAPES[shape](u) for shape, u in zip(shapes, uniform_pairs(n, rng), strict=True)]
-    )
-    right = uniform_pairs(n, rng) < confidence - np.array(over)[:, None]
-    only_one = right[0] != right[1]
-    gold = np.where(right[0], 0, np.where(right[1], 1, 2))
-    probs = np.repeat((1 - confidence[:, :, None]) / 3, 4, axis=2)
-    probs[0, :, 0] = confidence[0]
-    probs[1, np.arange(n), only_one.astype(int)] = confidence[1]
-    order = rng.permuted(np.tile(np.arange(4), (n, 1)), axis=1)
-    shuffled = np.take_along_axis(probs, order[None], axis=2)
-    return shuffled[0], shuffled[1], np.argmax(order == gold[:, None], axis=1)
+    n: int
+    n_choices: int
+    shape: str
+    gap: str
+    aligned_gap: str
+    binning: str
+    correlation: float
+
+    def models(self, n: int, rng: np.random.Generator) -> tuple[tuple[Model, Model], FloatArray]:
+        """Draw a pair of models, and correlated uniform numbers that decide who is right."""
+        factor = np.linalg.cholesky([[1.0, self.correlation], [self.correlation, 1.0]])
+        u, decide = stats.norm.cdf(np.einsum("ij,kjn->kin", factor, rng.standard_normal((2, 2, n))))
+        base = Model.draw(u[0], self.n_choices, self.shape, self.gap, rng)
+        other = OTHER_SHAPE[self.shape]
+        return (base, Model.draw(u[1], self.n_choices, other, self.aligned_gap, rng)), decide
+
+    def data(self, rng: np.random.Generator) -> tuple[FloatArray, FloatArray, IntArray]:
+        """Return probabilities of both models, and gold."""
+        models, decide = self.models(self.n, rng)
+        gold = rng.integers(self.n_choices, size=self.n)
+        base, aligned = (
+            model.place(part < model.right, gold, rng)
+            for model, part in zip(models, decide, strict=True)
+        )
+        return base, aligned, gold
+
+    def truths(self) -> dict[str, tuple[float, float]]:
+        """Return the true value of each quantity, of base and of aligned."""
+        models, _ = self.models(MANY, np.random.default_rng(1))
+        found = {name: tuple(self._binned(name, m) for m in models) for name in BINNED}
+        for name, score in LOSSES.items():
+            found[name] = tuple(_true_loss(m, score) for m in models)
+        return found  # type: ignore[return-value]
+
+    def _binned(self, name: str, model: Model) -> float:
+        """Sum the true gaps of each bin, choices shuffled as in the data."""
+        rng = np.random.default_rng(2)
+        order = rng.permuted(np.tile(np.arange(self.n_choices), (MANY, 1)), axis=1)
+        probs, truth = (
+            np.take_along_axis(each, order, axis=1) for each in (model.sorted_probs, model.truth())
+        )
+        error = BINNED[name](Choices(probs), n_bins=N_BINS, binning=self.binning)
+        prediction = Choices(probs).prediction
+        total, weight = 0.0, 0
+        for k, (group, bins) in enumerate(zip(error.groups, error._bins, strict=True)):
+            column = prediction[group.rows] if name == "ece" else np.full(group.rows.size, k)
+            gaps = group.values - truth[group.rows, column]
+            total += float(np.abs(np.bincount(bins, weights=gaps)).sum())
+            weight += group.rows.size
+        return total / weight
 
 
-def plain_intervals(
-    base: FloatArray, aligned: FloatArray, gold: IntArray, n_resamples: int, seed: int
-) -> dict[str, tuple[float, float, float]]:
-    """Low, high and p-value of the change by the basic and the percentile bootstrap."""
-    change = ece(aligned, gold) - ece(base, gold)
-    prepared = [
-        ece_error(Choices.checked(probs), n_bins=15).resampled(gold) for probs in (base, aligned)
-    ]
-    draws = np.concatenate(
-        [
-            prepared[1](counts) - prepared[0](counts)
-            for counts in resample_counts(len(gold), n_resamples, seed)
-        ]
-    )
-    basic, percentile = draws - change, change - draws
+def _true_loss(model: Model, score: str) -> float:
+    """Return what the best temperature saves of the expected score."""
+    p, t = model.sorted_probs, model.truth()
+    scores = np.log(np.maximum(p, 1e-300))
+    best = apply_temperature(scores, fit_temperature_to(scores, t))
+
+    def expected(q: FloatArray) -> float:
+        if score == "nll":
+            return float(-(t * np.log(np.maximum(q, 1e-300))).sum(axis=1).mean())
+        return float((q**2 - 2 * q * t).sum(axis=1).mean())
+
+    return expected(p) - expected(best)
+
+
+def measure(cell: Cell, n_sets: int, n_resamples: int) -> Iterator[dict[str, Any]]:
+    """Yield one row per quantity: level or power, coverage and width over the data sets."""
+    truths = cell.truths()
+    seeds = [cell.n, cell.n_choices, *map(ord, cell.shape + cell.gap + cell.aligned_gap)]
+    rng = np.random.default_rng(seeds)
+    rejected: dict[str, list[bool]] = defaultdict(list)
+    held: dict[str, list[bool]] = defaultdict(list)
+    width: dict[str, list[float]] = defaultdict(list)
+    options = {"n_bins": N_BINS, "binning": cell.binning}
+
+    def note(name: str, low: float, high: float, truth: float) -> None:
+        held[name].append(low <= truth + 1e-12 and truth <= high + 1e-12)
+        width[name].append(high - low)
+
+    for _ in range(n_sets):
+        base, aligned, gold = cell.data(rng)
+        draws = {"n_resamples": n_resamples, "rng": int(rng.integers(2**31))}
+        names = list(BINNED)
+        singles = bootstrap(names, base, gold, **draws, **options)
+        above = excesses(names, base, gold, **draws, **options)
+        above_aligned = excesses(names, aligned, gold, **draws, **options)
+        changes = paired_bootstrap(names, base, aligned, gold, **draws, **options)
+        for name in names:
+            note(name, singles[name].low, singles[name].high, truths[name][0])
+            rejected[f"{name} excess"].append(above[name].p_value <= 1 - LEVEL)
+            change, truth = changes[name], truths[name][1] - truths[name][0]
+            note(f"change of {name}", change.low, change.high, truth)
+            rejected[f"change of {name}"].append(change.p_value < 1 - LEVEL)
+            harmed = above_aligned[name].excess > above[name].excess
+            rejected[f"{name} excess grows"].append(harmed)
+            rejected[f"{name} grows"].append(change.change > 0)
+        for name, score in LOSSES.items():
+            losses = [calibration_losses(p, gold, score=score) for p in (base, aligned)]
+            loss = calibration_loss(base, gold, score=score)
+            moved = mean_test(losses[1] - losses[0])
+            note(name, loss.low, loss.high, truths[name][0])
+            rejected[name].append(loss.low > 0)
+            note(f"change of {name}", moved.low, moved.high, truths[name][1] - truths[name][0])
+            rejected[f"change of {name}"].append(moved.p_value < 1 - LEVEL)
+    for name in dict.fromkeys([*rejected, *held]):
+        yield row(name, cell, truths, rejected[name], held[name], width[name])
+
+
+def row(
+    name: str,
+    cell: Cell,
+    truths: dict[str, tuple[float, float]],
+    rejected: list[bool],
+    held: list[bool],
+    width: list[float],
+) -> dict[str, Any]:
+    """Sum up one quantity of one cell."""
+    of = name.split()[2 if name.startswith("change") else 0]
+    truth = truths[of][1] - truths[of][0] if "change" in name or "grows" in name else truths[of][0]
+    n_sets = len(rejected or held)
+
+    def share(values: list[bool]) -> tuple[Any, Any]:
+        if not values:
+            return "", ""
+        p = float(np.mean(values))
+        return round(p, 3), round(float(np.sqrt(p * (1 - p) / n_sets)), 3)
+
+    rate, rate_error = share(rejected)
+    cover, cover_error = share(held)
     return {
-        name: (*interval_over(change, [d], LEVEL, (-1, 1))[1:], two_sided_over(change, [d]))
-        for name, d in (("basic", basic), ("percentile", percentile))
+        **cell.__dict__,
+        "quantity": name,
+        "truth": round(truth, 4),
+        "n_sets": n_sets,
+        "rejected": rate,
+        "rejected_error": rate_error,
+        "coverage": cover,
+        "coverage_error": cover_error,
+        "width": round(float(np.median(width)), 4) if width else "",
     }
 
 
-def cell(
-    n: int, shapes: tuple[str, str], over: tuple[float, float], n_sets: int, n_resamples: int
-) -> dict[str, float]:
-    """Shares over the data sets of one cell of the grid."""
-    rng = np.random.default_rng([n, PAIRS.index(shapes), OVERCONFIDENCE.index(over)])
-    found: dict[str, list[bool]] = {}
-
-    def note(name: str, value: bool) -> None:
-        found.setdefault(name, []).append(bool(value))
-
-    def holds(low: float, truth: float, high: float) -> bool:
-        return low <= truth + 1e-12 and truth <= high + 1e-12
-
-    for _ in range(n_sets):
-        base, aligned, gold = simulate(n, shapes, over, rng)
-        seed = int(rng.integers(2**31))
-        options = {"n_resamples": n_resamples, "rng": seed, "level": LEVEL}
-        change = paired_bootstrap(["ece"], base, aligned, gold, **options)["ece"]
-        for name, probs, truth in (("base", base, over[0]), ("aligned", aligned, over[1])):
-            estimate = bootstrap(["ece"], probs, gold, **options)["ece"]
-            note(name, holds(estimate.low, truth, estimate.high))
-        note("change", holds(change.low, over[1] - over[0], change.high))
-        note("found", change.p_value < 1 - LEVEL)
-        plain = plain_intervals(base, aligned, gold, n_resamples, seed)
-        for kind, (low, high, p_value) in plain.items():
-            note(f"{kind} change", holds(low, over[1] - over[0], high))
-            note(f"{kind} found", p_value < 1 - LEVEL)
-    return {name: float(np.mean(values)) for name, values in found.items()}
+def cells(
+    sizes: list[int], choices: list[int], binnings: list[str], correlations: list[float]
+) -> Iterator[Cell]:
+    """Every shape with every kind of gap: of both models, and of the aligned one alone."""
+    gaps = [(gap, gap) for gap in GAPS] + [("calibrated", "overconfident")]
+    grid = itertools.product(sizes, choices, SHAPES, gaps, binnings, correlations)
+    for n, n_choices, shape, (gap, aligned_gap), binning, correlation in grid:
+        yield Cell(n, n_choices, shape, gap, aligned_gap, binning, correlation)
 
 
-def main(n_sets: int, n_resamples: int, sizes: list[int]) -> None:
-    start = time.perf_counter()
-    columns = ["base", "aligned", "change", "found"]
-    columns += [
-        f"{kind} {what}" for kind in ("basic", "percentile") for what in ("change", "found")
-    ]
-    print(f"{n_sets} data sets a cell, {n_resamples} resamples, ECE with 15 bins")
-    print("| n | confidences | overconfidence | " + " | ".join(columns) + " |")
-    print("|" + "---|" * (3 + len(columns)))
-    rows = []
-    for n, shapes, over in itertools.product(sizes, PAIRS, OVERCONFIDENCE):
-        result = cell(n, shapes, over, n_sets, n_resamples)
-        rows.append((over, result))
-        values = " | ".join(f"{result[name]:.3f}" for name in columns)
-        print(f"| {n} | {shapes[0]}, {shapes[1]} | {over[0]}, {over[1]} | {values} |", flush=True)
-    equal = [result for over, result in rows if over[0] == over[1]]
-    for kind in ("", "basic ", "percentile "):
-        alarms = [result[f"{kind}found"] for result in equal]
-        held = [result[f"{kind}change"] for _, result in rows]
-        print(
-            f"{kind or 'ours '}: false alarms mean {np.mean(alarms):.3f}, largest "
-            f"{max(alarms):.3f}; coverage of the change mean {np.mean(held):.3f}, smallest "
-            f"{min(held):.3f}"
-        )
-    single = [result[name] for _, result in rows for name in ("base", "aligned")]
-    print(f"ours : coverage of an ECE mean {np.mean(single):.3f}, smallest {min(single):.3f}")
-    print(f"{time.perf_counter() - start:.0f} s")
+def main(arguments: argparse.Namespace) -> None:
+    start = time.process_time()
+    out = open(arguments.output, "w", newline="") if arguments.output else sys.stdout  # noqa: SIM115
+    writer: csv.DictWriter[str] | None = None
+    of = (arguments.questions, arguments.choices, arguments.binnings, arguments.correlations)
+    for cell in cells(*of):
+        for found in measure(cell, arguments.data_sets, arguments.resamples):
+            if writer is None:
+                writer = csv.DictWriter(out, found)
+                writer.writeheader()
+            writer.writerow(found)
+        out.flush()
+    print(f"{time.process_time() - start:.0f} CPU seconds", file=sys.stderr)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data-sets", type=int, default=200)
-    parser.add_argument("--resamples", type=int, default=300)
-    parser.add_argument("--questions", type=int, nargs="+", default=[300, 1000])
-    arguments = parser.parse_args()
-    main(arguments.data_sets, arguments.resamples, arguments.questions)
+    parser.add_argument("--resamples", type=int, default=200)
+    parser.add_argument("--questions", type=int, nargs="+", default=[100, 421, 2376])
+    parser.add_argument("--choices", type=int, nargs="+", default=[2, 4, 10])
+    parser.add_argument("--binnings", nargs="+", default=["uniform"])
+    parser.add_argument("--correlations", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--output")
+    main(parser.parse_args())

@@ -106,27 +106,18 @@ from calib_harness.core.confidence import (
 from calib_harness.core.confidence import (
     usable_rows as usable_rows,
 )
+from calib_harness.core.corp import Decomposition as Decomposition
+from calib_harness.core.corp import corp as corp
 from calib_harness.core.inference import (
     bootstrap as bootstrap,
 )
 from calib_harness.core.inference import (
     paired_bootstrap as paired_bootstrap,
 )
-from calib_harness.core.losses import (
-    Decomposition as Decomposition,
-)
-from calib_harness.core.losses import (
-    calibration_losses as calibration_losses,
-)
-from calib_harness.core.losses import (
-    corp as corp,
-)
-from calib_harness.core.losses import (
-    mean_of_losses as mean_of_losses,
-)
-from calib_harness.core.losses import (
-    paired_change as paired_change,
-)
+from calib_harness.core.loss import MeanTest as MeanTest
+from calib_harness.core.loss import calibration_loss as calibration_loss
+from calib_harness.core.loss import calibration_losses as calibration_losses
+from calib_harness.core.loss import mean_test as mean_test
 from calib_harness.core.metrics import METRICS as METRICS
 from calib_harness.core.nulls import (
     CALIBRATION_ERRORS as CALIBRATION_ERRORS,
@@ -189,6 +180,9 @@ from calib_harness.core.resampling import (
 from calib_harness.core.resampling import (
     PairedChange as PairedChange,
 )
+from calib_harness.core.selective import accuracy_at_coverage as accuracy_at_coverage
+from calib_harness.core.selective import conformal_sets as conformal_sets
+from calib_harness.core.selective import coverage_at_accuracy as coverage_at_accuracy
 from calib_harness.core.significance import (
     holm as holm,
 )

@@ -76,6 +76,7 @@ _FLAGS = {
         *("metrics", "methods", "tasks", "n_bins", "binning", "seed", "level", "fit_on"),
         *("pairs", "chain", "base", "aligned", "by", "output", "pool"),
         *("columns", "scores", "about"),
+        *("method", "apply"),
     )
 } | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
 _FIRST_WORD = re.compile(r"\w+")

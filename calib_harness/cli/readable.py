@@ -107,3 +107,19 @@ def cell_text(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return str(value)
+
+
+def recalibration_for_reading(frame: pd.DataFrame) -> pd.DataFrame:
+    """Format a recalibration frame: what changes as before → after."""
+    shown = frame[["model", "task", "method", "recalibration", "fitted_on"]].copy()
+    shown = shown.rename(columns={"fitted_on": "fitted on"})
+    shown["n"] = frame["n"].astype(str)
+    for name in ("acc", "nll", "ece", "ece_excess"):
+        both = zip(frame[name], frame[f"{name}_after"], strict=True)
+        shown[name.replace("_", " ")] = [f"{number(b)} → {number(a)}" for b, a in both]
+    shown["Brier saved"] = [number(value) for value in frame["saved"]]
+    ends = zip(frame["low"], frame["high"], strict=True)
+    shown["95 %"] = [f"{number(low)} to {number(high)}" for low, high in ends]
+    shown["p"] = [p_value(value) for value in frame["p_value"]]
+    shown["verdict"] = frame["verdict"]
+    return shown

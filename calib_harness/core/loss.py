@@ -8,29 +8,26 @@ same questions can be told apart by a paired t-test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from calib_harness.core.checks import (
-    FloatArray,
-    IntArray,
-    as_floats,
-    check_choice_of,
-    check_fraction,
-    check_rows,
-)
-from calib_harness.core.recalibration import cross_fit_temperature
+from calib_harness.core.accuracy import brier_losses, log_losses
+from calib_harness.core.answers import Answers
+from calib_harness.core.checks import FloatArray, as_floats, check_choice_of, check_fraction
+from calib_harness.core.recalibrators import cross_fit
 
-SCORES = ("nll", "brier")
+_SCORES = {"nll": log_losses, "brier": brier_losses}
+SCORES = tuple(_SCORES)
 #: The paired test of "worse calibrated", and its name in tables.
 PRIMARY = "calibration_loss"
 #: Mean calibration losses by their names in tables, with the score of each.
 LOSSES = {PRIMARY: "nll", "calibration_loss_brier": "brier"}
 FEWEST_QUESTIONS = 10
-_FOLDS = 5
+DEFAULT_N_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -72,8 +69,7 @@ def proper_scores(probs: npt.ArrayLike, gold: npt.ArrayLike, *, score: str = "nl
     [0.32, 1.28]
     """
     check_choice_of("score", score, SCORES)
-    p, g = check_rows(probs, gold)
-    return _scores(p, g, score)
+    return _SCORES[score](Answers.of(probs, gold))
 
 
 def calibration_losses(
@@ -81,14 +77,15 @@ def calibration_losses(
     gold: npt.ArrayLike,
     *,
     score: str = "nll",
+    method: str = "temperature",
+    n_folds: int = DEFAULT_N_FOLDS,
     rng: np.random.Generator | int = 0,
 ) -> FloatArray:
-    """Return what each question's score loses to miscalibration that one temperature mends.
+    """Return what each question's score loses to miscalibration that recalibrating mends.
 
-    The score of the probabilities minus that of the probabilities after temperature scaling,
-    whose temperature was fitted on the other four of five folds. Its mean is near 0 for a
-    calibrated model (below 0 by what fitting costs), and above 0 for one that is
-    uniformly too sure or too unsure.
+    The score of the probabilities minus that of the probabilities after a recalibration that was
+    fitted on the other folds. Its mean is near 0 for a calibrated model (below 0 by what
+    fitting costs), and above 0 for one that the method can mend.
 
     Parameters
     ----------
@@ -98,8 +95,14 @@ def calibration_losses(
         Index of the right choice.
     score : {"nll", "brier"}
         As for `proper_scores`.
+    method : str
+        A recalibration fitted on labels, see `fit_recalibrator`: ``temperature`` for a model
+        that is too sure or too unsure as a whole, ``letter`` for positions liked too much as
+        well, ``isotonic`` for errors that change their sign.
+    n_folds : int
+        Number of folds.
     rng : numpy.random.Generator or int
-        Source of the folds.
+        Source of the folds. Two models that are compared should share it.
 
     Returns
     -------
@@ -110,7 +113,7 @@ def calibration_losses(
     Raises
     ------
     ValueError
-        As for `proper_scores`, or with fewer than 10 questions.
+        As for `proper_scores`, or with fewer than 10 questions, or if an option is unknown.
 
     Examples
     --------
@@ -122,14 +125,33 @@ def calibration_losses(
     0.03
     """
     check_choice_of("score", score, SCORES)
-    p, g = check_rows(probs, gold)
-    if len(p) < FEWEST_QUESTIONS:
-        raise ValueError(f"probs must have at least {FEWEST_QUESTIONS} rows; got {len(p)}.")
+    answers = Answers.of(probs, gold)
+    if len(answers) < FEWEST_QUESTIONS:
+        raise ValueError(f"probs must have at least {FEWEST_QUESTIONS} rows; got {len(answers)}.")
     with np.errstate(divide="ignore"):
-        scores = np.log(p)
-    recalibrated = cross_fit_temperature(scores, g, n_folds=_FOLDS, rng=rng)[1]
+        scores = np.log(np.maximum(answers.probs, 0.0))
+    recalibrated = cross_fit(method, scores, answers.gold, n_folds=n_folds, rng=rng)[1]
+    after = _SCORES[score](Answers(recalibrated, answers.gold))
     with np.errstate(invalid="ignore"):  # inf - inf is undefined, and said to be
-        return np.asarray(_scores(p, g, score) - _scores(recalibrated, g, score))
+        return np.asarray(_SCORES[score](answers) - after)
+
+
+def calibration_loss(
+    probs: npt.ArrayLike, gold: npt.ArrayLike, *, level: float = 0.95, **options: Any
+) -> MeanTest:
+    """Return the mean of `calibration_losses`, whose further arguments these are, with interval.
+
+    The best recalibration saves nothing at the least: an interval that lies below 0, for what
+    fitting costs, is extended to it.
+
+    Examples
+    --------
+    >>> found = calibration_loss([[0.8, 0.2]] * 6000, [0, 0, 1] * 2000, score="brier")
+    >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3)  # 2 (.8 - 2/3)² = .0356
+    (0.035, 0.029, 0.042)
+    """
+    found = mean_test(calibration_losses(probs, gold, **options), level=level)
+    return replace(found, high=float(np.maximum(found.high, 0.0)))  # NaN stays NaN
 
 
 def mean_test(values: npt.ArrayLike, *, level: float = 0.95) -> MeanTest:
@@ -166,13 +188,3 @@ def mean_test(values: npt.ArrayLike, *, level: float = 0.95) -> MeanTest:
     half = stderr * float(stats.t.ppf((1 + level) / 2, y.size - 1))
     p_value = float(2 * stats.t.sf(abs(mean) / stderr, y.size - 1))
     return MeanTest(mean, stderr, mean - half, mean + half, p_value)
-
-
-def _scores(probs: FloatArray, gold: IntArray, score: str) -> FloatArray:
-    rows = np.arange(len(gold))
-    if score == "nll":
-        with np.errstate(divide="ignore"):
-            return np.asarray(-np.log(probs[rows, gold]))
-    miss = np.nan_to_num(probs)
-    miss[rows, gold] -= 1.0
-    return np.asarray((miss**2).sum(axis=1))

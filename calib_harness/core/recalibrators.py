@@ -294,8 +294,7 @@ def _finite(scores: FloatArray, gold: IntArray) -> tuple[FloatArray, Any, IntArr
         raise ValueError("scores must be finite at gold in at least one row; all are -inf.")
     s = scores[kept]
     present = np.isfinite(s)
-    shifted = s - np.max(s, axis=1, keepdims=True, initial=-np.inf, where=present)
-    return np.where(present, shifted, 0.0), present, gold[kept]
+    return np.where(present, s, 0.0), present, gold[kept]
 
 
 def _log_loss(logits: FloatArray, gold: IntArray) -> tuple[float, FloatArray]:
