@@ -77,6 +77,9 @@ from calib_harness.core.classwise import (
     ace as ace,
 )
 from calib_harness.core.classwise import (
+    full_ece as full_ece,
+)
+from calib_harness.core.classwise import (
     sce as sce,
 )
 from calib_harness.core.classwise import (

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.answers import Answers, Choices
 from calib_harness.core.bin_errors import BinnedError
 from calib_harness.core.binning import DEFAULT_N_BINS
+from calib_harness.core.calibration import calibration_error
 from calib_harness.core.groups import class_groups
 from calib_harness.core.options import DEFAULT_THRESHOLD, check_options
 from calib_harness.core.registry import binned_metric
@@ -168,3 +170,34 @@ def tace(
     check_options(n_bins=n_bins, threshold=threshold)
     answers = Answers.of(probs, gold)
     return tace_error(answers, n_bins=n_bins, threshold=threshold).value(answers.gold)
+
+
+def full_ece(
+    probs: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    *,
+    n_bins: int = DEFAULT_N_BINS,
+    binning: str = "uniform",
+) -> float:
+    """Return the calibration error of all choices pooled, whatever their position.
+
+    Every (question, choice) entry is binned by its probability and compared with whether the
+    choice is gold: `calibration_error` of all of them. Errors of positions that cancel out are
+    not seen, which `sce` sees.
+
+    Arguments, result and errors as for `sce`. It is not in the table of metrics.
+
+    Examples
+    --------
+    Entries .6 and .8 came true once in two, .4 and .2 as well: gaps of .2 in both bins.
+
+    >>> round(full_ece([[0.6, 0.4], [0.8, 0.2]], [0, 1], n_bins=2), 6)
+    0.2
+    """
+    check_options(n_bins=n_bins, binning=binning)
+    answers = Answers.of(probs, gold)
+    exists = ~np.isnan(answers.probs)
+    came_true = np.arange(answers.probs.shape[1]) == answers.gold[:, None]
+    return calibration_error(
+        answers.probs[exists], came_true[exists], n_bins=n_bins, binning=binning
+    )

@@ -141,8 +141,8 @@ def calibration_loss(
 ) -> MeanTest:
     """Return the mean of `calibration_losses`, whose further arguments these are, with interval.
 
-    The best recalibration saves nothing at the least: an interval that lies below 0, for what
-    fitting costs, is extended to it.
+    A recalibration that is fitted by the score itself (NLL) saves nothing at the least: an
+    interval that lies below 0, for what fitting on a sample costs, is extended to it.
 
     Examples
     --------

@@ -206,6 +206,20 @@ def test_sce_weighs_every_entry_once() -> None:
     assert ch.sce(probs, [0, 0, 3], n_bins=1) == pytest.approx(by_hand)
 
 
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(data=ragged_questions(), n_bins=st.integers(1, 20))
+def test_full_ece_bins_every_choice_together(data: Any, n_bins: int) -> None:
+    probs, gold = data
+    entries = [
+        (p, int(k == g))
+        for question, g in zip(naive.questions(probs), gold, strict=True)
+        for k, p in question
+    ]
+    parts = naive.binned(entries, n_bins, "uniform")
+    expected = sum(len(part) / len(entries) * naive.gap(part) for part in parts)
+    assert ch.full_ece(probs, gold, n_bins=n_bins) == close(expected)
+
+
 def test_tace_threshold_is_strict() -> None:
     probs, gold = [[0.75, 0.25], [0.75, 0.25]], [0, 0]
     only_class_0 = 0.5 * abs(1 - 0.75)
