@@ -37,8 +37,10 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_NARROWEST, _WIDEST, _TALLEST = 2.5, 40, 20  # inches
+_NARROWEST, _WIDEST, _TALLEST = 2.5, 40, 45  # inches
+_MOST_PANELS = 40
 _NARROWEST_PANEL = 2.3
+_MOST_SIMULATIONS = 1000  # of a band
 
 Output = Annotated[Path, typer.Option("-o", "--output", help="File to write: .pdf, .svg or .png.")]
 Task = Annotated[str | None, typer.Option("--task", help="Task, or benchmark (arc_easy).")]
@@ -124,6 +126,10 @@ def reliability(
     resamples: Resamples = 1000,
     seed: Seed = 0,
     width: Width = None,
+    unbinned: Annotated[
+        bool,
+        typer.Option("--unbinned", help="The isotonic curve with its band, instead of bins."),
+    ] = False,
 ) -> None:
     """Accuracy against confidence, bin by bin, beside what a calibrated model would show.
 
@@ -140,8 +146,16 @@ def reliability(
     _start(output, width, **options)
     from calib_harness.figures.reliability_display import ReliabilityDisplay
 
+    if classwise and unbinned:
+        raise UserError("--unbinned is of the top choice: leave --classwise out.")
     groups = chosen.read()
-    if classwise:
+    displays: list[CurvesDisplay[Any]]
+    if unbinned:
+        from calib_harness.figures.unbinned import UnbinnedDisplay
+
+        simulations = {"n_resamples": min(resamples, _MOST_SIMULATIONS), "seed": seed}
+        displays = [UnbinnedDisplay.from_predictions(*runs, **simulations) for runs in groups]
+    elif classwise:
         if len(groups) > 1:
             raise UserError(
                 f"--classwise draws one model or pair, and there are {len(groups)}: choose with "
@@ -292,6 +306,11 @@ def _draw_grid(displays: Sequence[CurvesDisplay[Any]], output: Path, width: floa
 
     across = width or PAGE
     columns = max(1, min(3 if len(displays) > 6 else 2, int(across / _NARROWEST_PANEL)))
+    if len(displays) > _MOST_PANELS:
+        raise UserError(
+            f"{len(displays)} panels are too many for a figure, {_MOST_PANELS} at most: choose "
+            "with --model, or with --pairs of fewer lines."
+        )
     sizes = [display.size(across / columns) for display in displays]
     heights = [max(h for _, h in sizes[i : i + columns]) for i in range(0, len(sizes), columns)]
     if sum(heights) > _TALLEST:

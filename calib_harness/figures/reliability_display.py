@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PALE: dict[str, Any] = {"alpha": 0.25, "linewidth": 5}
+_FEW = 5  # questions of a bin below which its point is hollow
 _COUNT_WIDTH = 0.07  # inches that a count needs beside the next
 _MOST_WITH_BARS = 3  # bars of more curves would hide each other
 
@@ -41,7 +42,8 @@ _MOST_WITH_BARS = 3  # bars of more curves would hide each other
 class ReliabilityDisplay(CurvesDisplay[Reliability]):
     """Reliability diagram of one or several runs, overlaid.
 
-    Above: the accuracy of each bin at its mean confidence, with its exact interval; the wide
+    Above: the accuracy of each bin at its mean confidence, with its exact interval; the larger a
+    point, the more questions, and below five it is hollow; the wide
     pale bars say where a calibrated model's accuracy would lie; the legend has the ECE, its
     interval and the ECE of a calibrated model (null). Of more than three curves neither bars are
     drawn. Below: entries per bin, written out where there is room.
@@ -142,13 +144,26 @@ class ReliabilityDisplay(CurvesDisplay[Reliability]):
             label=_legend(label, curve),
             color=style.colour,
             marker=style.marker,
+            markevery=[],  # for the legend alone: points are drawn below
             linestyle=style.line,
             markersize=3.5,
-            linewidth=1.0,
+            linewidth=0.8,
             elinewidth=0.7,
             capsize=1.8,
             capthick=0.7,
             zorder=3,
+            clip_on=False,
+        )
+        few = curve.n < _FEW
+        self.ax_.scatter(
+            curve.confidence,
+            curve.accuracy,
+            s=3 + 27 * curve.n / curve.n.max(),
+            marker=style.marker,
+            facecolors=np.where(few, "white", style.colour),
+            edgecolors=style.colour,
+            linewidths=0.8,
+            zorder=4,
             clip_on=False,
         )
 

@@ -113,7 +113,11 @@ def import_matplotlib() -> None:
 
 
 def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
-    """Return `ax` with its figure, or a new pyplot figure of that size in inches."""
+    """Return `ax` with its figure, or a new pyplot figure of that size in inches.
+
+    A figure of one's own that nothing lays out (plain ``plt.subplots()``) is laid out from now
+    on ("constrained"): legends stand above their axes, and would be cut off.
+    """
     import_matplotlib()
     if ax is None:
         from matplotlib import pyplot
@@ -122,6 +126,8 @@ def axes_for(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes
     figure = ax.get_figure(root=True)
     if figure is None:
         raise ValueError("ax must belong to a figure; got one that was removed.")
+    if figure.get_layout_engine() is None:
+        figure.set_layout_engine("constrained")
     return figure, ax
 
 

@@ -80,7 +80,9 @@ function card(title, about, draw, { id, wide = false, file = () => [] } = {}) {
     ["Save as PNG", () => savePicture("png")],
     ...tableActions(() => ({ title, ...latest.table }), parts),
   ];
-  const menu = takeOut(title, actions);
+  const whenDrawn = (act) => () => (latest ? act() : announce("This chart is not drawn yet."));
+  const menu = takeOut(title, actions.map(([text, act]) => [text, whenDrawn(act)]));
+  menu.hidden = true;
   const figure = h(
     "figure",
     { class: `card ${wide ? "wide" : ""}`, "aria-label": title, id },
