@@ -8,6 +8,7 @@ from typing import Any
 
 from calib_harness.analysis.matching import Models
 from calib_harness.core.accuracy import choice_mass
+from calib_harness.core.loss import LOSSES, calibration_losses
 from calib_harness.core.metrics import METRICS
 from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.recalibration import cross_fit_temperature, fit_temperature
@@ -30,6 +31,16 @@ _OTHERS: dict[str, tuple[Callable[..., Any], str, str]] = {
 
 def metric_words(name: str) -> dict[str, Any]:
     """Describe a metric, from the package's own table and docstrings."""
+    if name in LOSSES:
+        return {
+            "name": name,
+            "direction": "lower",
+            "formula": f"mean of {LOSSES[name]}_i − {LOSSES[name]}_i after recalibration by others",
+            "source": "Bröcker 2009",
+            "about": _first_paragraphs(calibration_losses),
+            "biased": False,
+            "of_changes": True,
+        }
     if name in METRICS:
         metric = METRICS[name]
         function: Callable[..., Any] = metric.function
@@ -40,6 +51,7 @@ def metric_words(name: str) -> dict[str, Any]:
             "source": metric.source,
             "about": _first_paragraphs(function),
             "biased": metric.deviation is not None,
+            "of_changes": False,
         }
     function, formula, direction = _OTHERS[name]
     return {
@@ -49,6 +61,7 @@ def metric_words(name: str) -> dict[str, Any]:
         "source": "",
         "about": _first_paragraphs(function),
         "biased": name == "ece_recalibrated",
+        "of_changes": False,
     }
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from calib_harness.analysis.isotonic import IsotonicCurve
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.reliability import Reliability
+from calib_harness.core.loss import PRIMARY
 from calib_harness.page.describing import chain_words, metric_words, model_words, run_words
 from calib_harness.page.drawn import add_draws, resampled_metrics
 from calib_harness.page.numbers import (
@@ -95,6 +96,8 @@ def make_payload(
     names = {kind: Numbering() for kind in ("models", "tasks", "methods", "settings")}
     runs = run_words(sources)
     entries = _entries(predictions, found, list(runs), names)
+    if sources.pairs is not None:
+        metrics.append(PRIMARY)  # of changes alone
     numbers = Columns()
     _add_metrics(numbers, found, metrics)
     compared = replace(options, n_resamples=n_change_resamples or 0)

@@ -8,17 +8,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib_harness.analysis import Comparison, compare
+from calib_harness.analysis import Comparison, compare, verdict
 from calib_harness.analysis.matching import Models, match_runs, shared_settings
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.analysis.results import is_harmed
+from calib_harness.analysis.multiplicity import FAMILY_OF_TESTS, SIGNIFICANT
+from calib_harness.core.loss import LOSSES, PRIMARY
 from calib_harness.core.metrics import METRICS
 from calib_harness.core.resampling import Draws
 from calib_harness.page.packing import Columns, Numbering, printed_alike, smallest_unsigned
 from calib_harness.page.sources import Sources
 from calib_harness.predictions.table import Predictions
 
-_LEVEL = 0.05
+# Answers up to which the parts of every change are computed too, for the words of the verdict.
+_FEW_ANSWERS = 100_000
 
 
 def tested_changes(
@@ -46,16 +48,17 @@ def tested_changes(
     """
     if sources.pairs is None:
         empty: dict[str, Any] = {"pairs": [], "changes": {}, "agreement": [], "harmed": []}
-        return empty | {"tests": {"can_decide": [], "clear": ""}, "verdict": None, "sides": []}
+        return empty | {"tests": {"can_decide": [], "clear": ""}, "verdicts": [], "sides": []}
+    few = sum(map(len, sources.predictions)) <= _FEW_ANSWERS
     found = compare(
         sources.predictions,
         sources.pairs,
-        metrics=[name for name in metrics if name in METRICS],
+        metrics=[name for name in metrics if name in METRICS or name in LOSSES],
         n_bins=options.n_bins,
         binning=options.binning,
         n_resamples=options.n_resamples or None,
         seed=options.seed,
-        detail="tests",
+        detail="all" if few else "tests",
         draws=draws,
     )
     frame = found.changes
@@ -67,7 +70,7 @@ def tested_changes(
     numbers.add("change_base_entry", smallest_unsigned(base))
     numbers.add("change_aligned_entry", smallest_unsigned(aligned))
     changes = {key: _plain(frame[key]) for key in ("n_shot", "chat_template", "rank", "clear")}
-    changes["harm"] = _harm(frame)
+    changes["harm"] = [0 if harm is None else harm for harm in _plain(frame["harm"])]
     models = names["models"]
     return {
         "tests": _tests(found, metrics),
@@ -78,7 +81,7 @@ def tested_changes(
         "changes": changes,
         "agreement": _records(found.over_tasks),
         "harmed": _records(found.over_families),
-        "verdict": _verdict(found),
+        "verdicts": _verdicts(found),
         "sides": list(dict.fromkeys(zip(base, aligned, strict=True))),
     }
 
@@ -132,39 +135,58 @@ def _sides(predictions: Sequence[Predictions], frame: pd.DataFrame) -> tuple[lis
     return base, aligned
 
 
-def _harm(frame: pd.DataFrame) -> list[int]:
-    harm = pd.concat(
-        [
-            is_harmed(group["base_value"], group["aligned_value"], str(metric))
-            for metric, group in frame.groupby("metric", sort=False)
-        ]
-    ).reindex(frame.index)
-    return [int(h) if h == h else 0 for h in harm]
-
-
 def _tests(found: Comparison, metrics: Sequence[str]) -> dict[str, Any]:
     """Say how changes were tested, and what tests that cannot decide would cost."""
-    resamples, n_tests = found.options.n_resamples, len(found.changes)
-    least = min(1.0, 2 * n_tests / (resamples + 1))
-    enough = least <= _LEVEL
-    needed = int(2 * n_tests / _LEVEL)
+    resamples = found.options.n_resamples
+    together = found.changes.groupby("metric")["n_tests"].max()
+    least = {
+        name: 0.0 if name in LOSSES else 2 * int(together.get(name, 0)) / (resamples + 1)
+        for name in metrics
+    }
+    # Changes that too few resamples leave open were given more, unless their number was set.
+    decided = found.changes.groupby("metric")["p_holm"].min() < SIGNIFICANT
+    can_decide = [value <= SIGNIFICANT or bool(decided.get(n, False)) for n, value in least.items()]
+    needed = int(2 * max(together, default=0) / SIGNIFICANT)
     cost = (
-        f"With these no corrected p can be below {least:.2g}, so none is shown: "
-        f"--resamples {needed} could decide, and takes about {needed / resamples:.0f} times as "
-        "long; or make a page of fewer tasks, methods or metrics."
+        f"With so few resamples no corrected p of the metrics other than {PRIMARY} can be below "
+        f"{min(1.0, max(least.values())):.2g}, so none is shown: --resamples {needed} could decide "
+        f"and takes about {max(2, round(needed / max(resamples, 1)))} times as long; or make a "
+        "page of fewer tasks, methods or pairs."
     )
     return {
         "n_resamples": resamples,
-        "correction": f"Holm's correction over {n_tests:,} changes",
-        "clear": "the 95 % interval tells worse from better",
-        "can_decide": [enough for _ in metrics],
-        "cost": "" if enough else cost,
+        "correction": f"{FAMILY_OF_TESTS}; {PRIMARY} is tested by Student's t",
+        "clear": f"its p, corrected by Holm, is below {SIGNIFICANT:g}",
+        "can_decide": can_decide,
+        "cost": "" if all(can_decide) else cost,
     }
 
 
-def _verdict(found: Comparison) -> dict[str, Any] | None:
-    """Return the words of `analysis` on all changes, and the row of the largest."""
-    return None
+def _verdicts(found: Comparison) -> list[dict[str, Any]]:
+    """Return the words of `analysis` on each task and method, and the row of the largest change."""
+    frame = found.changes.reset_index(drop=True)
+    words = []
+    for each in verdict(found):
+        here = frame[
+            (frame["task"] == each.task)
+            & (frame["method"] == each.method)
+            & (frame["metric"] == each.metric)
+            & frame["clear"].astype(bool)
+        ]
+        worse = here[here["harm"] > 0] if each.n_worse else here
+        sizes = worse["excess_change"].abs()
+        words.append(
+            {
+                "task": each.task,
+                "method": each.method,
+                "sentences": list(each.sentences),
+                "pairs": each.n_pairs,
+                "worse": each.n_worse,
+                "better": each.n_better,
+                "change": int(sizes.idxmax()) if len(sizes) else None,
+            }
+        )
+    return words
 
 
 def _plain(values: Iterable[Any]) -> list[Any]:

@@ -141,9 +141,8 @@ def test_pairs_show_both_sides_and_colour_the_change_by_direction(visit, site, p
             text = column(tab, f"{metric} change")[at]
             assert text == f"{row.change:+.3f} ±{row.stderr:.3f}".replace("+0.000", "0.000")
             classes = cells.nth(at).get_attribute("class").split()
-            worse = (row.change > 0) == (metric == "ece")
-            assert ("same" if row.change == 0 else "worse" if worse else "better") in classes
-            assert ("clear" if row.low > 0 or row.high < 0 else "faded") in classes
+            assert {1: "worse", -1: "better", 0: "same"}[int(row.harm)] in classes
+            assert ("clear" if row.clear else "faded") in classes
 
 
 def test_a_row_opens_its_model(visit, site):

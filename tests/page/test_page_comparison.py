@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from calib_harness import compare
-from calib_harness.analysis.results import is_clear
 from calib_harness.page import make_report
 from tests.page.conftest import RESAMPLES
 from tests.page.runs import write_model
@@ -64,7 +63,7 @@ def test_heat_map_is_coloured_by_harm_where_zero_is_best(visit, site, prediction
         predictions, runs / "pairs.csv", metrics=["overconfidence"], n_resamples=RESAMPLES
     ).changes.query("method == 'continuation-sum'")
     harm = changes.aligned_value.abs() - changes.base_value.abs()
-    clear = is_clear(changes.base_value, changes.low, changes.high, "overconfidence")
+    clear = changes.clear
     expected = {
         (row.aligned, row.task): (abs(row.change), h > 0, c)
         for row, h, c in zip(changes.itertuples(), harm, clear, strict=True)

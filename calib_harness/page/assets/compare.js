@@ -12,7 +12,7 @@ views.compare = {
     const offered = methodsOf(task);
     const wanted = placeOf(doc.methods, chosen.method, "method", offered[0]);
     if (!offered.includes(wanted)) now.misses.push(`${shown(chosen.task)} was not measured by ${shown(chosen.method)}: ${doc.methods[offered[0]]} is shown.`);
-    const metrics = doc.metrics.filter((m) => m.direction).map((m) => m.name);
+    const metrics = doc.metrics.filter((m) => m.direction && (!m.of_changes || doc.pairs.length > 0)).map((m) => m.name);
     const metric = metrics[placeOf(metrics, chosen.metric, "metric")];
     Object.assign(comparison, { metric, task, method: offered.includes(wanted) ? wanted : offered[0], family: chosen.family });
     if (comparison.cards === null) {
@@ -20,6 +20,7 @@ views.compare = {
       replace(document.getElementById("compare-cards"), comparison.cards);
     }
     drawCompareControls(metrics, offered);
+    showVerdict(comparison.task, comparison.method);
     replace(document.getElementById("compare-note"), doc.pairs.length > 0 && h("p", { class: "muted" }, `A change is told apart where ${clearWords()}; ${doc.tests.correction}. ${doc.tests.cost}`), doc.pairs.length === 0 && h("p", { class: "muted" }, NO_PAIRS), doc.chains.length === 0 && h("p", { class: "muted" }, NO_CHAINS));
     for (const figure of comparison.cards) figure.draw();
   },
@@ -60,7 +61,7 @@ function compareCards() {
   return [
     card("Change by family", `Aligned − base with its 95 % interval; blue better, orange worse, ${faded}. A mark opens its pair.`, forestChart, { id: "forest", wide: true, file: compareParts() }),
     card("Change by task", `Aligned − base for every pair and task, blue better, orange worse; ${faded}. A cell opens its pair.`, heatChart, { id: "heat", wide: true, file: compareParts(true, false) }),
-    card("Ranks across tasks", "Pairs by their relative change in each task, 1 the largest: parallel lines mean that tasks agree. A line, or its row in the table, is brought out by pointing at it.", bumpChart, { id: "bump", wide: true, file: compareParts(true, false) }),
+    card("Ranks across tasks", "Pairs by their change in each task, less what chance alone would give, 1 the largest: parallel lines mean that tasks agree. A line, or its row in the table, is brought out by pointing at it.", bumpChart, { id: "bump", wide: true, file: compareParts(true, false) }),
     card("Accuracy against calibration", "Each arrow leads from a base model to its aligned one. A mark opens its run.", arrowChart, { id: "arrows", file: compareParts() }),
     card("Risk and coverage", "Share of wrong answers if only the most confident are given.", compareRisk, { id: "risk", file: compareParts(false) }),
     card("Trajectories", "A metric along stages or checkpoints, with 95 % intervals. A mark opens its run.", trajectoryChart, { id: "trajectories", wide: true, file: compareParts() }),

@@ -2,7 +2,8 @@
 
 function arrowChart() {
   if (!metricIndex.has("acc")) return "Accuracy is not among this page's metrics.";
-  const metric = comparison.metric === "acc" ? "ece" : comparison.metric;
+  const isOfRuns = comparison.metric !== "acc" && !doc.metrics[metricIndex.get(comparison.metric)].of_changes;
+  const metric = isOfRuns ? comparison.metric : "ece";
   if (!metricIndex.has(metric)) return "Choose a metric other than accuracy.";
   const found = currentEntries().filter((entry) => !Number.isNaN(measured(entry, metric).value));
   if (found.length === 0) return NOTHING;
@@ -122,6 +123,7 @@ async function riskChart(sides, note = "") {
 function trajectoryChart() {
   const chains = doc.chains.filter((c) => !comparison.family || c.family === comparison.family);
   if (doc.chains.length === 0) return ABSENT;
+  if (doc.metrics[metricIndex.get(comparison.metric)].of_changes) return "This metric is of changes alone: choose another for values along the stages.";
   if (chains.length === 0) return "No chain of this family.";
   const rows = [];
   const stages = [];

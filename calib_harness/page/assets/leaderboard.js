@@ -18,13 +18,14 @@ views.leaderboard = {
       search: "",
       changes: "",
       spread: "stderr",
-      metrics: doc.metrics.slice(0, SHOWN_FIRST).map((metric) => metric.name).join(","),
+      metrics: [...doc.metrics.slice(0, SHOWN_FIRST), ...doc.metrics.filter((m) => m.of_changes)].map((m) => m.name).join(","),
       sort: null,
     };
   },
   show: (chosen) => {
     const filter = boardFilter(chosen);
     drawBoardControls(chosen, filter);
+    showVerdict(filter.task, filter.method);
     drawBoard(chosen, filter);
   },
 };
@@ -105,12 +106,13 @@ function drawBoard(chosen, filter) {
       (filter.method === null || e.method === filter.method) &&
       matches(e.model),
   );
+  const measuredOnes = filter.metrics.filter((metric) => !metric.of_changes);
   const [rows, columns, text] =
     chosen.rows === "pairs"
       ? pairBoard(filter, chosen, matches)
       : filter.isMean
-        ? meanBoard(filter.metrics, found)
-        : modelBoard(filter.metrics, found, chosen.spread);
+        ? meanBoard(measuredOnes, found)
+        : modelBoard(measuredOnes, found, chosen.spread);
   replace(note, text);
   if (rows.length === 0) {
     replace(target, h("p", { class: "empty" }, "Nothing matches: choose another task or method, or clear the search."));
@@ -119,9 +121,15 @@ function drawBoard(chosen, filter) {
   target.replaceChildren();
   board.table = makeTable(target, chosen.rows === "pairs" ? "Changes" : "Leaderboard", rows, columns, {
     file: [filter.isMean ? "mean" : doc.tasks[filter.task], doc.methods[filter.method]],
-    sort: sortOf(chosen.sort),
+    sort: sortOf(chosen.sort ?? harmFirst(chosen, columns)),
     onsort: (sort) => remember("leaderboard", { sort }),
   });
+}
+
+/** Pairs come by the harm of the first metric that is shown, unless a reader sorts them. */
+function harmFirst({ rows }, columns) {
+  const first = columns.find((c) => c.columns);
+  return rows === "pairs" && first ? `${first.name} change,desc` : null;
 }
 
 /** Table of entries: one row each, a cell with error and interval for every metric. */

@@ -14,7 +14,7 @@ function route() {
   now.view = view in views ? view : "leaderboard";
   given[now.view] = rest;
   for (const other of Object.keys(views)) document.getElementById(other).hidden = other !== now.view;
-  document.getElementById("verdict").hidden = !["leaderboard", "compare"].includes(now.view) || doc.verdict === null;
+  document.getElementById("verdict").hidden = true; // views that have one show it
   for (const link of document.querySelectorAll("nav a")) {
     if (link.dataset.view === now.view) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");
@@ -54,25 +54,36 @@ function startTheme() {
   });
 }
 
-/** What the tests say, in words that `calib_harness.analysis` wrote, and where to look next. */
-function showVerdict() {
+const MOST_VERDICTS = 3;
+
+/** What the tests say of a task and a method (null: of all), in words that the package wrote. */
+function showVerdict(task, method) {
   const target = document.getElementById("verdict");
-  target.hidden = doc.verdict === null;
-  if (doc.verdict === null) return;
-  const worst = doc.verdict.change === null ? null : changes[doc.verdict.change];
+  const fits = (known, place, list) => place === null || known === list[place];
+  const all = doc.verdicts.filter((v) => fits(v.task, task, doc.tasks) && fits(v.method, method, doc.methods));
+  target.hidden = all.length === 0;
+  if (all.length === 0) return;
+  const worstFirst = [...all].sort((a, b) => b.worse - a.worse || b.better - a.better);
+  const sum = (key) => all.reduce((total, verdict) => total + verdict[key], 0);
+  const counted = `Of ${plural(sum("pairs"), "comparison")} of a pair on a task by a method, ${sum("worse")} are measurably worse calibrated after alignment and ${sum("better")} better.`;
   replace(
     target,
     h("h2", { id: "verdict-title" }, "What the tests say"),
-    doc.verdict.sentences.map((sentence) => h("p", {}, name(sentence))),
-    worst &&
-      h(
-        "p",
-        { class: "actions" },
-        h("a", { class: "button", href: addressOfChange(worst) }, "The largest change"),
-        hasQuestions(worst.sides[0]) && h("a", { class: "button", href: addressOfChangedQuestions(worst) }, "On which questions"),
-        h("button", { type: "button", click: () => copyText(doc.verdict.sentences.join("\n"), "Text") }, "Copy text"),
-      ),
+    all.length > MOST_VERDICTS && h("p", {}, counted),
+    worstFirst.slice(0, MOST_VERDICTS).map(oneVerdict),
   );
+}
+
+function oneVerdict(verdict) {
+  const worst = verdict.change === null ? null : changes[verdict.change];
+  const text = `${verdict.task} (${verdict.method}): ${verdict.sentences.join(" ")}`;
+  return h("div", {}, h("p", {}, name(text)), h(
+    "p",
+    { class: "actions" },
+    worst && h("a", { class: "button", href: addressOfChange(worst) }, "The largest change"),
+    worst && hasQuestions(worst.sides[0]) && h("a", { class: "button", href: addressOfChangedQuestions(worst) }, "On which questions"),
+    h("button", { type: "button", click: () => copyText(text, "Text") }, "Copy text"),
+  ));
 }
 
 function addressOfChangedQuestions({ sides }) {
@@ -101,7 +112,6 @@ async function start() {
   numbers = await unpack("numbers");
   changes = allChanges();
   document.querySelector('nav a[data-view="questions"]').hidden = !entries.some(hasQuestions);
-  showVerdict();
   showMeasured();
   window.addEventListener("hashchange", route);
   route();

@@ -37,7 +37,7 @@ function showModel(chosen) {
   replaceControls(controls, [
     choose("Model", named(doc.models.map((m) => m.label)), label, (to) => go(addressOf("model", { model: to, task: chosen.task, method: chosen.method }))),
   ]);
-  const [rows, columns, note] = modelBoard(doc.metrics, own, "stderr");
+  const [rows, columns, note] = modelBoard(doc.metrics.filter((m) => !m.of_changes), own, "stderr");
   const plain = columns.filter((c) => c.field !== "name");
   const told = plain.some((c) => c.field === "task") ? plain : [nameColumn("Task", "task"), ...plain];
   const linked = told.map((c, i) => (i === 0 ? nameColumn(c.name, c.field, { href: (row) => row.href, maxWidth: 260 }) : c));
@@ -90,10 +90,11 @@ function modelCard(model) {
   const { label } = doc.models[model];
   const own = entriesBy(model, "*", "*");
   const { n_bins: bins, binning, n_resamples: resamples } = doc.options;
+  const kept = doc.metrics.filter((m) => !m.of_changes);
   const table = toMarkdown({
     title: `Calibration of ${label}`,
-    columns: ["task", "method", "settings", "n", ...doc.metrics.map((m) => m.name)],
-    rows: own.map((e) => [doc.tasks[e.task], doc.methods[e.method], settingName(e.setting) || "–", String(e.n), ...doc.metrics.map((m) => spreadWords(measured(e, m.name), "interval"))]),
+    columns: ["task", "method", "settings", "n", ...kept.map((m) => m.name)],
+    rows: own.map((e) => [doc.tasks[e.task], doc.methods[e.method], settingName(e.setting) || "–", String(e.n), ...kept.map((m) => spreadWords(measured(e, m.name), "interval"))]),
   });
   const versions = [...new Set(own.map((e) => e.run.packages.lm_eval).filter(Boolean))].join(", ");
   return (

@@ -13,7 +13,8 @@ function passes(row, kind, metrics) {
 
 /** Base and aligned side by side, with the change between them. */
 function pairBoard(filter, chosen, matches) {
-  const metrics = filter.metrics.filter((metric) => changedMetrics().has(metric.name));
+  const known = filter.metrics.filter((metric) => changedMetrics().has(metric.name));
+  const metrics = [...known.filter((m) => m.of_changes), ...known.filter((m) => !m.of_changes)]; // the primary test first
   const rows = new Map();
   for (const change of changes) {
     const { family, base, aligned } = doc.pairs[change.pair];

@@ -89,7 +89,7 @@ async function showQuestions(chosen) {
   replace(
     target,
     h("div", { class: "table-head" }, h("p", { class: "muted", id: "questions-note" }, questionsNote(found, about, chosen)), takeOut("Questions", tableActions(() => questionTable(found, labels), () => ["questions", doc.tasks[task], ...labels]))),
-    h("ol", { class: "questions" }, found.slice(0, count).map((each) => questionItem(each, sides, labels, all))),
+    h("ol", { class: "questions" }, found.slice(0, count).map((each) => questionItem(each, labels))),
     found.length > count && h("button", { type: "button", click: () => alter({ first: String(count + AT_ONCE) }) }, `Show more (${found.length - count} left)`),
     found.length === 0 && h("p", { class: "empty" }, "No question that the page carries fits: choose another order, or clear the search."),
   );
@@ -153,9 +153,10 @@ function questionsNote(found, { kept, total, why }, chosen) {
   return `${plural(found.length, "question")}${range} shown, ${wrong} answered wrongly by the first run. The page carries ${whole}.`;
 }
 
-function questionItem({ question, one, two, all }, sides, labels, entriesOfTask) {
+function questionItem({ question, one, two, all }, labels) {
   const answers = two ? [one, two] : [one];
   const misses = missesOf(all);
+  const known = all().filter(({ answer }) => answer).length;
   const rows = question.choices.map((text, k) =>
     h(
       "tr",
@@ -168,13 +169,13 @@ function questionItem({ question, one, two, all }, sides, labels, entriesOfTask)
       ),
     ),
   );
-  const more = h("details", {}, h("summary", {}, `Missed by ${misses} of ${plural(entriesOfTask.length, "run")} of this task`));
+  const more = h("details", {}, h("summary", {}, `Missed by ${misses} of ${plural(known, "run")} of this task`));
   more.addEventListener("toggle", () => {
     if (more.open && more.children.length === 1) more.append(everyRun(question, all()));
   });
   return h(
     "li",
-    { class: "question", value: question.number >= 0 ? null : null },
+    { class: "question" },
     h("p", { class: "question-text" }, quoted(question.text)),
     h("div", { class: "scroll" }, h("table", {}, h("thead", {}, h("tr", {}, h("th", {}, ""), h("th", {}, "choice"), labels.map((label) => h("th", {}, cutName(label, { most: 40 }))))), h("tbody", {}, rows))),
     h("p", { class: "muted" }, answers.map((answer, i) => `${i ? " → " : ""}${answer.right ? "right" : "wrong"} with confidence ${probability(answer.confidence)}`).join(""), question.number >= 0 ? ` · question ${question.number}` : ""),

@@ -34,7 +34,7 @@ async function drawsOf(entry, metric) {
   for (let world = starts[cell]; world < starts[cell + 1]; world += 1) {
     worlds.push(Float64Array.from(c.draw_values.subarray(world * count, (world + 1) * count), (v) => (v === 65535 ? NaN : low + step * v)));
   }
-  return { worlds, span: c.draw_most[cell] - c.draw_least[cell] };
+  return { worlds, step, span: c.draw_most[cell] - c.draw_least[cell] };
 }
 
 /** Quantile of sorted numbers, between neighbours linearly, as numpy's. */
@@ -52,6 +52,8 @@ async function changeBetween(first, second, metric) {
   if (doubtOf(first, second) !== null || !doc.resampled.includes(metric)) return unknown;
   const [one, two] = [await drawsOf(first, metric), await drawsOf(second, metric)];
   const same = first === second;
+  // Resamples are kept in steps: those as large as the change, as often of counts, must stay so.
+  const slack = one.step + two.step + 1e-7;
   const change = b - a;
   let [low, high, p, stderr] = [change, change, change === 0 ? 1 : 0, NaN];
   for (const [i, base] of one.worlds.entries()) {
@@ -64,7 +66,7 @@ async function changeBetween(first, second, metric) {
       low = Math.min(low, clip(change - quantile(deviations, 0.975)));
       high = Math.max(high, clip(change - quantile(deviations, 0.025)));
       if (i === 0 && j === 0) stderr = deviation(deviations);
-      const crossing = deviations.reduce((sum, v) => sum + (change > 0 ? v >= change : v <= change), 0);
+      const crossing = deviations.reduce((sum, v) => sum + (change > 0 ? v >= change - slack : v <= change + slack), 0);
       if (change !== 0) p = Math.max(p, (2 * (1 + crossing)) / (1 + deviations.length));
     }
   }

@@ -9,12 +9,15 @@ views.two = {
   show: showTwo,
 };
 
-function showTwo(chosen) {
+function showTwo(all) {
+  const own = given.two ?? {};
+  // What an address leaves out of the second run is as in the first.
+  const chosen = own.model ? { ...own, model2: own.model2 ?? own.model, method2: own.method2 ?? own.method } : all;
   const task = placeOf(doc.tasks, chosen.task, "task");
-  const all = entriesBy("*", task, "*");
-  const first = sideChosen(chosen, "", all);
-  const second = sideChosen(chosen, "2", all, first);
-  drawTwoControls(task, all, first, second);
+  const runs = entriesBy("*", task, "*");
+  const first = sideChosen(chosen, "", runs);
+  const second = sideChosen(chosen, "2", runs, first);
+  drawTwoControls(task, runs, first, second);
   const list = [first, second];
   const labels = entryLabels(list);
   const sides = list.map((entry, i) => ({ entry, label: labels[i] === labels[1 - i] ? `${labels[i]} (${i + 1})` : labels[i], colour: LOOKS[i][0] }));
@@ -82,6 +85,7 @@ async function fillTwoTable(target, first, second, parts) {
   const doubt = tested.size ? null : doubtOf(first, second);
   const rows = [];
   for (const metric of doc.metrics) {
+    if (metric.of_changes && !tested.has(metric.name)) continue;
     const own = [measured(first, metric.name), measured(second, metric.name)];
     const known = tested.get(metric.name) ?? (first.task === second.task ? await changeBetween(first, second, metric.name) : null);
     rows.push({ metric, own, known, isTested: tested.has(metric.name) });
