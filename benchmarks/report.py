@@ -123,12 +123,12 @@ def open_page(page: Path) -> list[tuple[str, float]]:
         tab.wait_for_selector("#leaderboard-table .tabulator-row")
         marks.append(("leaderboard stands", time.perf_counter() - start))
         start = time.perf_counter()
-        tab.evaluate("location.hash = '#/model/1'")
+        tab.evaluate("location.hash = '#/model?model=org/model-000-chat'")
         tab.wait_for_selector("#reliability .main-svg")
         marks.append(("model and its first diagram", time.perf_counter() - start))
         start = time.perf_counter()
         tab.evaluate("location.hash = '#/compare'")
-        tab.wait_for_selector("#trajectories .empty")
+        tab.wait_for_selector("#risk .main-svg")  # the last of them without a chain
         marks.append(("all charts of the comparison", time.perf_counter() - start))
         browser.close()
     return marks

@@ -64,7 +64,7 @@ function pairNote(count, metrics) {
   return [
     h("span", {},
       `${plural(count, "row")} on the questions both sides share; change = aligned − base, sorted by harm. ` +
-        `Blue better and orange worse, faded where not told apart: that is where ${clearWords()}. ` +
+        `Blue better and orange worse; faded where not told apart (a change is told apart if ${clearWords()}). ` +
         (metrics.some((m) => m.name === "ece") ? "null: the ECE of a calibrated model. " : "")),
     biased.length > 0 && biasedWords(biased),
   ].filter(Boolean);
