@@ -167,7 +167,9 @@ class _Stages:
     def value_rows(self) -> list[dict[str, Any]]:
         rows = []
         for number, stage in enumerate(self.stages.itertuples(index=False)):
-            estimates = {name: vars(e) for name, e in estimates_of(self.draws[number]).items()}
+            draws = self.draws[number]
+            found = estimates_of(draws) if draws else {}
+            estimates = {name: vars(estimate) for name, estimate in found.items()}
             for name, losses in self.losses.items():
                 test = vars(mean_test(losses[number]))
                 keys = ("stderr", "low", "high")

@@ -10,11 +10,12 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 import pandas as pd
 
-from calib_harness.analysis.across import mean_over_pairs
+from calib_harness.analysis.across import at_equal_accuracy, mean_over_pairs
 from calib_harness.analysis.by_setting import match_by
 from calib_harness.analysis.decomposition import decompose
 from calib_harness.analysis.harm import clear_changes, harm_of_changes, share_harmed
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
+from calib_harness.analysis.ladder import climb, ladder_frame
 from calib_harness.analysis.matching import Match, Models, match_pair
 from calib_harness.analysis.metrics_frame import SummaryOptions, whole_numbers
 from calib_harness.analysis.multiplicity import (
@@ -58,6 +59,7 @@ def compare(
     n_resamples: int | None = None,
     seed: int = 0,
     detail: Detail = "all",
+    ladder: bool = False,
     draws: Mapping[Predictions, dict[str, Draws]] | None = None,
 ) -> Comparison:
     """Compare aligned models with their base models on the same questions.
@@ -87,6 +89,8 @@ def compare(
     detail : {"all", "tests", "changes"}
         How much to compute: "tests" leaves out the decomposition (empty then); "changes" also
         leaves out the bootstrap (``stderr``, ``low``, ``high`` and p-values are NaN then).
+    ladder : bool
+        Also climb the ladder of recalibrations, see :func:`calib_harness.analysis.ladder.climb`.
     draws : mapping of Predictions to dict of str to Draws, optional
         Resamples made before, as ``summarise`` leaves them, with the same options and number;
         used where base and aligned model answered exactly the same questions.
@@ -126,12 +130,15 @@ def compare(
         options = replace(options, n_resamples=enough_resamples(len(matched), n_resamples))
     changes: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
+    rungs: list[dict[str, Any]] = []
     for number, (names, runs) in enumerate(matched):
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):
             rows = _change_rows(names, shared, options, _known_draws(runs, shared, draws))
             changes += [row | {"_match": number} for row in rows]
+            if ladder:
+                rungs += [names | row for row in climb(shared, options)]
             if detail == "all":
                 parts.append(names | decompose(shared, options))
     if not changes:
@@ -149,6 +156,8 @@ def compare(
         across_pairs=mean_over_pairs(frame, strata=strata),
         over_tasks=rank_agreement(frame, seed=seed),
         decomposition=decomposition,
+        equal_accuracy=at_equal_accuracy(frame, strata=strata),
+        ladder=ladder_frame(rungs),
         options=options,
     )
 

@@ -62,7 +62,7 @@ def paired_rows(
             draws = _both_draws(shared, base, aligned, names, options)
         same = np.array_equal(shared.probs[base], shared.probs[aligned], equal_nan=True)
         of_names = [{name: each[name] for name in names} for each in draws]
-        found = changes_between(*of_names, same=same)
+        found = changes_between(*of_names, same=same) if names else {}
         biases = {name: _bias(draws[0][name], draws[1][name], same) for name in names}
     for name in LOSSES.keys() & set(options.metrics):
         found[name] = _loss_change(shared, base, aligned, name, bool(options.n_resamples))

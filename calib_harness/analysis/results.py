@@ -77,6 +77,11 @@ class Comparison:
         under_high`` of the two parts from the paired bootstrap. Beside it
         ``overconfidence_change = confidence_change − accuracy_change``, the changes of mean
         confidence and of accuracy, tells "more certain" from "more accurate".
+    equal_accuracy : DataFrame
+        Changes adjusted for the change of accuracy, see `across.at_equal_accuracy`.
+    ladder : DataFrame
+        What a temperature and a bias of each letter mend, see `ladder.climb`; empty unless asked
+        for.
     options : SummaryOptions
         What was used: metrics, bins, seed, and the resamples that were chosen for as many tests.
     """
@@ -86,6 +91,8 @@ class Comparison:
     across_pairs: pd.DataFrame
     over_tasks: pd.DataFrame
     decomposition: pd.DataFrame
+    equal_accuracy: pd.DataFrame
+    ladder: pd.DataFrame
     options: SummaryOptions
 
 

@@ -128,7 +128,7 @@ def _rows_at(frame: pd.DataFrame, place: dict[str, Any]) -> pd.DataFrame:
 
 
 def _quality(metric: str) -> str:
-    return "calibrated" if better_is(metric) == "lower" else f"off in {metric}"
+    return " calibrated" if metric in _ABOUT_CALIBRATION else ""
 
 
 def _counted(tested: pd.DataFrame, n_worse: int, n_better: int, metric: str) -> str:
@@ -138,13 +138,13 @@ def _counted(tested: pd.DataFrame, n_worse: int, n_better: int, metric: str) -> 
     if n == 1:
         if not n_worse + n_better:
             return (
-                f"Whether the pair is worse or better {_quality(metric)} cannot be told "
+                f"Whether the pair is worse or better{_quality(metric)} cannot be told "
                 f"({metric}, p = {_p(tested['p_holm'].item())})."
             )
         word = "worse" if n_worse else "better"
-        return f"The pair is measurably {word} {_quality(metric)} {named}."
+        return f"The pair is measurably {word}{_quality(metric)} {named}."
     left = n - n_worse - n_better
-    parts = [f"Of {n} pairs, {_number(n_worse)} measurably worse {_quality(metric)} {named}"]
+    parts = [f"Of {n} pairs, {_number(n_worse)} measurably worse{_quality(metric)} {named}"]
     parts.append(f"{n_better or 'none'} better")
     if left:
         parts.append(f"and of {left} it cannot be told")

@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 
     from calib_harness.analysis import ChainComparison, Comparison
 
-_TABLES = ("changes", "over_families", "across_pairs", "over_tasks", "decomposition")
+_TABLES = (
+    *("changes", "over_families", "across_pairs", "equal_accuracy", "over_tasks"),
+    *("decomposition", "ladder"),
+)
 # What a terminal shows first, where not all columns fit.
 _MATTERS = (
     *("aligned", "to_stage", "stage", "task", "method", "metric", "change", "p_holm", "value"),
@@ -60,6 +63,9 @@ def compare(
         str | None,
         typer.Option(help="A setting of each model: n_shot, chat_template, dtype=float32, ..."),
     ] = None,
+    ladder: Annotated[
+        bool, typer.Option("--ladder", help="What a temperature, and a letter's bias, mend.")
+    ] = False,
     metrics: Metrics = None,
     methods: Methods = None,
     tasks: Tasks = None,
@@ -111,6 +117,10 @@ def compare(
         )
     if (base is None) != (aligned is None):
         raise UserError("give either --pairs FILE, or both --base MODEL and --aligned MODEL.")
+    if ladder and chain is not None:
+        raise UserError("--ladder climbs with pairs or settings, not with --chain; drop one.")
+    if table == "ladder":
+        ladder = True
     tables = _TABLES if chain is None else _CHAIN_TABLES
     if table is not None and table not in tables:
         raise UserError(f"--table must be one of {', '.join(tables)}; got {table!r}.")
@@ -137,7 +147,9 @@ def compare(
     result = (
         compare_chain(runs, listed, **options)
         if chain is not None and listed is not None
-        else compare_pairs(runs, listed, base=base, aligned=aligned, by=by, **options)
+        else compare_pairs(
+            runs, listed, base=base, aligned=aligned, by=by, ladder=ladder, **options
+        )
     )
     frames = _chosen_frames(result, table, chosen)
     if chosen in (Format.csv, Format.json):
@@ -156,6 +168,7 @@ def _chosen_frames(
 ) -> dict[str, pd.DataFrame]:
     names = dict.fromkeys((*_TABLES, *_CHAIN_TABLES))
     frames = {name: getattr(result, name) for name in names if hasattr(result, name)}
+    frames = {name: frame for name, frame in frames.items() if name != "ladder" or len(frame)}
     if table is not None:
         return {table: frames[table]}
     if form is Format.csv:
@@ -173,6 +186,8 @@ def _title(name: str, frame: pd.DataFrame) -> str:
         "changes": f"Changes ({sides}), paired bootstrap over questions",
         "over_families": "Share of pairs harmed, exact sign test over families",
         "across_pairs": "Mean change over pairs and families (random effects)",
+        "equal_accuracy": "Mean change at equal accuracy (regression over pairs)",
+        "ladder": "Ladder: ECE raw, after a temperature, after a bias of each letter",
         "over_tasks": "Agreement of the ranks across tasks",
         "decomposition": "Change of ECE split into over- and underconfidence",
         "values": "Values along the chain",

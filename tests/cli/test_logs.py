@@ -192,7 +192,8 @@ def test_compare_pairs_to_csv_and_json(logs: Path, call: Callable, tmp_path: Pat
     assert out.startswith("family,base,aligned,task,method,n_shot,ece_change")
     _, out, _ = call(*common, "--format", "json")
     assert set(json.loads(out)) == {
-        *("changes", "over_families", "across_pairs", "over_tasks", "decomposition")
+        *("changes", "over_families", "across_pairs", "equal_accuracy", "over_tasks"),
+        "decomposition",
     }
     assert json.loads(out)["over_tasks"][0]["kendalls_w"] is None
 
@@ -230,7 +231,7 @@ def test_compare_a_chain(logs: Path, call: Callable, tmp_path: Path) -> None:
         (["compare", "no logs", "--base", "m"], "give either --pairs FILE, or both --base"),
         (
             ["compare", "no logs", "--base", "m", "--aligned", "n", "--table", "values"],
-            "--table must be one of changes, over_families, across_pairs, over_tasks",
+            "--table must be one of changes, over_families, across_pairs, equal_accuracy",
         ),
         (
             ["compare", "no logs", "--base", "m", "--aligned", "n", "--metrics", "x"],

@@ -49,9 +49,9 @@ def write_tables(
     list of str
         The files written: ``metrics.csv`` (run × task × method); with families that have a
         base and other stages ``pairs.csv``, ``changes.csv``, ``over_families.csv``,
-        ``across_pairs.csv``, ``over_tasks.csv`` and ``decomposition.csv``; with families of
-        three stages or with steps ``chain.csv``, ``chain_values.csv``, ``chain_changes.csv`` and
-        ``chain_trends.csv``.
+        ``across_pairs.csv``, ``equal_accuracy.csv``, ``over_tasks.csv`` and
+        ``decomposition.csv``; with families of three stages or with steps ``chain.csv``,
+        ``chain_values.csv``, ``chain_changes.csv`` and ``chain_trends.csv``.
 
     Raises
     ------
@@ -125,6 +125,7 @@ def _changes(logs: Mapping[Run, list[Predictions]]) -> dict[str, pd.DataFrame]:
         "changes": found.changes,
         "over_families": found.over_families,
         "across_pairs": found.across_pairs,
+        "equal_accuracy": found.equal_accuracy,
         "over_tasks": found.over_tasks,
         "decomposition": found.decomposition,
     }
