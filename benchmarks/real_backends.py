@@ -257,7 +257,7 @@ def try_llama_cpp(trial: Trial, env: Path) -> None:
     made = [python, str(convert), str(trial.models["tiny"]), "--outtype", "f32"]
     subprocess.run([*made, "--outfile", str(gguf)], check=True, capture_output=True)
     for name, cache in (("f32 cache", "-ctk f32 -ctv f32 -fa off"), ("default cache", "")):
-        command = f"{server} -m {gguf} --port {{port}} -c 2048 -np 1 {cache}"
+        command = f"{server} -m {gguf} --port {{port}} -c 2048 -np 1 -t 1 {cache}"
         with trial.serve("llama", command) as address:
             run = f"gguf-{name.split()[0]}"
             trial.run(run, "gguf", f"base_url={address},max_length=1024", TASKS["tiny"])
