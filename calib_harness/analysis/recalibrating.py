@@ -164,7 +164,12 @@ def _row(
     )
     saved = mean_test(brier_losses(before) - brier_losses(after), level=options.level)
     verdict = "better" if saved.low > 0 else "worse" if saved.high < 0 else "open"
-    row = {"model": h.label, "task": h.task, "method": h.method, "recalibration": method}
+    row: dict[str, Any] = {
+        "model": h.label,
+        "task": h.task,
+        "method": h.method,
+        "recalibration": method,
+    }
     row |= {"fitted_on": fitted_on, "n": len(gold)}
     for name in _MEASURED:
         row |= {name: values[name], f"{name}_after": values_after[name]}

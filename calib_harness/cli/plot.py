@@ -153,7 +153,10 @@ def reliability(
     if unbinned:
         from calib_harness.figures.unbinned import UnbinnedDisplay
 
-        simulations = {"n_resamples": min(resamples, _MOST_SIMULATIONS), "seed": seed}
+        simulations: dict[str, Any] = {
+            "n_resamples": min(resamples, _MOST_SIMULATIONS),
+            "seed": seed,
+        }
         displays = [UnbinnedDisplay.from_predictions(*runs, **simulations) for runs in groups]
     elif classwise:
         if len(groups) > 1:

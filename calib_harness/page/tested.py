@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -183,7 +183,7 @@ def _verdicts(found: Comparison) -> list[dict[str, Any]]:
                 "pairs": each.n_pairs,
                 "worse": each.n_worse,
                 "better": each.n_better,
-                "change": int(sizes.idxmax()) if len(sizes) else None,
+                "change": cast(int, sizes.idxmax()) if len(sizes) else None,
             }
         )
     return words
