@@ -24,6 +24,11 @@ from calib_harness.core.families import sign_flip_test
 from calib_harness.core.loss import mean_test, proper_scores
 from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.recalibrators import cross_fit
+from calib_harness.core.selective import (
+    accuracy_at_coverage,
+    conformal_sets,
+    coverage_at_accuracy,
+)
 
 SHARED = Path(__file__).parents[1].parent / "shared"
 PAGE = Path(__file__).parents[1] / "docs" / "background" / "findings.md"
@@ -152,6 +157,26 @@ def _recalibration(
     }
 
 
+def selective(runs: list[Predictions], pairs: pd.DataFrame) -> str:
+    """Return accuracy at coverage and conformal sets, means over base and over aligned models."""
+    by_name = {run.header.model: run for run in runs}
+    rows = []
+    for side in ("base", "aligned"):
+        of_side = [by_name[name] for name in pairs[side]]
+        row: dict[str, object] = {"models": side}
+        for coverage in (0.1, 0.5, 1.0):
+            found = [accuracy_at_coverage(run.probs, run.gold, coverage) for run in of_side]
+            row[f"accuracy of the surest {coverage:.0%}"] = float(np.mean(found))
+        shares = [coverage_at_accuracy(run.probs, run.gold, 0.9) for run in of_side]
+        row["share answered at accuracy .9"] = float(np.mean(shares))
+        for score in ("lac", "aps"):
+            sets = [conformal_sets(run.probs, run.gold, score=score) for run in of_side]
+            row[f"choices in a 90 % set ({score.upper()})"] = float(np.mean([s.size for s in sets]))
+            row[f"held ({score.upper()})"] = float(np.mean([s.coverage for s in sets]))
+        rows.append(row)
+    return table(pd.DataFrame(rows))
+
+
 def published(path: Path) -> str:
     """Return the agreement of the tasks on the published changes, by ratio and by change."""
     frame = pd.read_csv(path)
@@ -196,6 +221,7 @@ def page(shared: Path) -> str:
         by_temperature=1 - rungs["temperature"] / rungs["raw"],
         equal=table(equal[columns]),
         recalibrated=recalibrated(runs, pairs),
+        selective=selective(runs, pairs),
         published=published(shared / "published" / "changes.csv"),
     )
 
@@ -259,6 +285,11 @@ changed by more than a 95 % interval of the paired difference allows.
 ## Selective answering
 
 Whether confidence still tells right answers from wrong ones (AUROC): {auroc}
+
+Means over the base and over the aligned models; the sets of choices are split-conformal, each
+question's threshold from the other folds.
+
+{selective}
 
 ## The published changes
 
