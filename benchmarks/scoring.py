@@ -125,11 +125,15 @@ class Recorder(LM):
         self.requests: list[Instance] = []
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
-        """Take note of the requests; say something finite of each."""
+        """Take note of the requests; say something finite of each, and not the same of all."""
         self.requests += requests
-        return [(-1.0, False)] * len(requests)
+        return [(-1.0 - place % 7, False) for place in range(len(requests))]
 
-    loglikelihood_rolling = generate_until = loglikelihood
+    loglikelihood_rolling = loglikelihood
+
+    def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Say nothing: a backend is asked for texts to be tried on its own answers."""
+        return [""] * len(requests)
 
 
 @dataclass
