@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from calib_harness.cli import plot, report, run, sweep
 from calib_harness.cli.common import as_typed
@@ -17,6 +18,7 @@ from calib_harness.cli.metrics import metrics
 from calib_harness.cli.order import order
 from calib_harness.cli.recalibrate import recalibrate
 from calib_harness.errors import UserError
+from calib_harness.sweep.running.versions import versions
 from calib_harness.text import visible
 
 
@@ -31,6 +33,25 @@ class _Commands(TyperGroup):
             raise
 
 
+class _Command(TyperCommand):
+    """Shows a required argument in the usage line as LOGS, where typer writes {logs}."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        pieces = super().collect_usage_pieces(ctx)
+        return [_IN_BRACES.sub(lambda name: name[1].upper(), piece) for piece in pieces]
+
+
+_IN_BRACES = re.compile(r"\{(.+?)\}")
+
+
+def _show_plain_usage(group: typer.Typer) -> None:
+    for command in group.registered_commands:
+        command.cls = _Command
+    for below in group.registered_groups:
+        if below.typer_instance is not None:
+            _show_plain_usage(below.typer_instance)
+
+
 app = typer.Typer(
     cls=_Commands,
     name="calib-harness",
@@ -43,6 +64,28 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        found = versions()
+        print(f"calib-harness {found.pop('calib-harness')}")
+        print(", ".join(f"{name} {version}" for name, version in found.items()))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print versions and exit."
+        ),
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
+
 run.register(app)
 app.command()(demo)
 app.command()(derive)
@@ -53,6 +96,7 @@ app.command()(order)
 app.command()(recalibrate)
 report.register(app)
 app.add_typer(plot.app)
+_show_plain_usage(app)
 
 
 def main() -> None:

@@ -79,7 +79,7 @@ _FLAGS = {
         *("method", "apply"),
     )
 } | {"n_resamples": "--resamples", "n_jobs": "--jobs"}
-_FIRST_WORD = re.compile(r"\w+")
+_FIRST_WORD = re.compile(r"^\w+")
 
 
 def as_typed(sentence: str) -> str:
@@ -89,6 +89,8 @@ def as_typed(sentence: str) -> str:
     --------
     >>> as_typed("n_resamples must be 0 or at least 2; got 1.")
     '--resamples must be 0 or at least 2; got 1.'
+    >>> as_typed("--tasks: no task is called x")
+    '--tasks: no task is called x'
     """
     return _FIRST_WORD.sub(lambda word: _FLAGS.get(word[0], word[0]), sentence, count=1)
 

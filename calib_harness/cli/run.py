@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from calib_harness.cli.mistakes import check_before, check_written, explain
 from calib_harness.errors import UserError
 from calib_harness.paths import task_path
-from calib_harness.text import nearest
 
 if TYPE_CHECKING:
     from argparse import Namespace
+
+    from lm_eval._cli import HarnessCLI
 
 RUN_HELP = """Evaluate a model: takes exactly the arguments of `lm_eval run`.
 
@@ -40,50 +44,75 @@ lm_eval --model hf --model_args pretrained=MODEL --tasks arc_easy_calib \\
 --include_path $(calib-harness tasks --path)
 """
 
-# What transformers says of a model that is neither here nor, as far as it can see, on the hub, or
-# of a folder that holds none.
-_NO_SUCH_MODEL = (
-    "is not a valid model identifier",
-    "Repo id must",
-    "We couldn't connect to",
-    "Unrecognized model in",
-    "does not appear to have a file named",
-)
+_INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
 
 
 def run(context: typer.Context) -> None:
     """Hand the arguments to lm-eval's own command line."""
-    from lm_eval._cli import HarnessCLI
-    from lm_eval.utils import setup_logging
-
-    import calib_harness.harness  # noqa: F401 registers the plugin
-    from calib_harness.harness.derive import derive_missing
-
-    setup_logging()
-    _log_like_lm_eval()
-    sys.argv = ["lm_eval", "run", *context.args]
-    cli = HarnessCLI()
+    print("Loading lm-eval …", file=sys.stderr)
+    arguments: Namespace | None = None
     try:
-        arguments = cli.parse_args()
+        from lm_eval._cli import HarnessCLI
+        from lm_eval.utils import setup_logging
+
+        import calib_harness.harness  # noqa: F401 registers the plugin
+        from calib_harness.harness.derive import derive_missing
+        from calib_harness.harness.task_index import all_names, kept_index
+        from calib_harness.predictions.kept import default_cache
+
+        setup_logging()
+        _log_like_lm_eval()
+        sys.argv = ["lm_eval", "run", *context.args]
+        cli = HarnessCLI()
+        arguments = _parse(cli)
+        check_before(arguments)
+        with (
+            kept_index(default_cache()),
+            TemporaryDirectory(prefix="calib_harness_") as folder,
+        ):
+            if derive_missing(arguments.tasks or (), arguments.include_path, Path(folder)):
+                arguments.include_path.append(folder)
+            _execute(cli, arguments, lambda: all_names(arguments.include_path))
+    except KeyboardInterrupt:
+        print(f"\ncalib-harness: {_after_interrupt(arguments)}", file=sys.stderr)
+        raise typer.Exit(_INTERRUPTED) from None
+
+
+def _execute(cli: HarnessCLI, arguments: Namespace, known_tasks: Callable[[], list[str]]) -> None:
+    begun = time.time()
+    try:
+        cli.execute(arguments)
+    except (AttributeError, ImportError, OSError, TypeError, ValueError) as error:
+        mistake = explain(error, arguments, known_tasks)
+        if mistake is None:
+            raise
+        raise UserError(mistake) from None
+    check_written(arguments, begun)
+
+
+def _parse(cli: HarnessCLI) -> Namespace:
+    try:
+        arguments: Namespace = cli.parse_args()
     except ValueError as error:
         if str(error).startswith("Invalid JSON"):
             raise UserError(str(error)) from None
         raise
     arguments.include_path = [task_path(), *_include_paths(arguments)]
-    with TemporaryDirectory(prefix="calib_harness_") as folder:
-        if derive_missing(arguments.tasks or (), arguments.include_path, Path(folder)):
-            arguments.include_path.append(folder)
-        _execute(cli, arguments)
+    return arguments
 
 
-def _execute(cli: Any, arguments: Namespace) -> None:
-    try:
-        cli.execute(arguments)
-    except (OSError, TypeError, ValueError) as error:
-        mistake = _explain(error, arguments)
-        if mistake is None:
-            raise
-        raise UserError(mistake) from None
+def _after_interrupt(arguments: Namespace | None) -> str:
+    """Say what is kept of an interrupted run, and how to go on."""
+    cache = getattr(arguments, "use_cache", None)
+    if cache:
+        return (
+            f"interrupted. What was scored is kept in {cache}_rank*.db; the same command goes on "
+            "from there."
+        )
+    return (
+        "interrupted. Nothing is kept, since --use_cache was not given; with --use_cache PATH "
+        "an interrupted run goes on where it was."
+    )
 
 
 def _log_like_lm_eval() -> None:
@@ -94,55 +123,19 @@ def _log_like_lm_eval() -> None:
         ours.addHandler(handler)
 
 
-def _explain(error: Exception, arguments: Namespace) -> str | None:
-    """Say what argument an error of lm-eval or transformers is about; None if that is unknown."""
-    said = str(error)
-    if said.startswith("Tasks not found"):
-        return _unknown_tasks(said, arguments)
-    if said.startswith("Attempted to load model"):
-        known = said.rpartition(": ")[2].split(", ")
-        hint = _hint([arguments.model], known)
-        return f"--model: no backend is called {arguments.model}; {hint}known: {', '.join(known)}"
-    if "missing 1 required positional argument: 'pretrained'" in said:
-        return "--model_args: pretrained is missing; name a model by --model_args pretrained=MODEL"
-    if any(sign in said for sign in _NO_SUCH_MODEL):
-        name = (arguments.model_args or {}).get("pretrained")
-        return (
-            f"--model_args: cannot load pretrained={name}: {said.splitlines()[0].rstrip('.')}; "
-            "expected a folder that holds a model, or the name of one on the hub"
-        )
-    if "tokenizer.chat_template is not set" in said:
-        return (
-            "--apply_chat_template: the model's tokenizer has no chat template; leave the "
-            "option out, or use a model that was trained with one"
-        )
-    return None
-
-
 def _include_paths(arguments: Namespace) -> list[str]:
     """Paths the user asked for, on the command line or in lm-eval's --config file."""
-    if arguments.include_path:
-        return [arguments.include_path]
-    if arguments.config:
+    given = arguments.include_path
+    if not given and arguments.config:
         from lm_eval.config.evaluate_config import EvaluatorConfig
 
-        path = EvaluatorConfig.load_yaml_config(arguments.config).get("include_path")
-        return [path] if path else []
-    return []
-
-
-def _unknown_tasks(message: str, arguments: Namespace) -> str:
-    from lm_eval.tasks import TaskManager
-
-    known = TaskManager(include_path=arguments.include_path).all_tasks
-    names = message.partition(": ")[2].split(", ")
-    hint = _hint(names, known)
-    return f"--tasks: no task is called {', '.join(names)}; {hint}`calib-harness tasks` lists ours"
-
-
-def _hint(names: list[str], known: list[str]) -> str:
-    near = {match for name in names for match in nearest(name, known, n=2)}
-    return f"did you mean {' or '.join(sorted(near))}? " if near else ""
+        try:
+            given = EvaluatorConfig.load_yaml_config(arguments.config).get("include_path")
+        except (OSError, TypeError, ValueError) as error:
+            raise UserError(f"--config: {' '.join(str(error).split())}") from None
+    if given and not Path(given).is_dir():
+        raise UserError(f"--include_path: {given} is no folder; name one that holds task YAMLs")
+    return [given] if given else []
 
 
 def tasks(
@@ -166,8 +159,6 @@ def tasks(
 
 def _groups() -> dict[str, list[str]]:
     """Find the packaged groups, each with its cloze and its choice task."""
-    from pathlib import Path
-
     import yaml
 
     groups = {}

@@ -3,6 +3,9 @@
 Importing it registers the metrics, filters and the request type with lm-eval.
 """
 
+from calib_harness.harness import lm_eval_version  # first: the others may not even load
+
+# isort: split
 from calib_harness.harness import (
     aggregations,
     filters,
@@ -13,7 +16,7 @@ from calib_harness.harness import (
 from calib_harness.harness.pooled import PooledTask
 from calib_harness.harness.task import CalibrationTask
 
-__all__ = ["CalibrationTask", "PooledTask"]
+__all__ = ["CalibrationTask", "PooledTask", "lm_eval_version"]
 
 filters.register()
 aggregations.register()

@@ -25,9 +25,16 @@ def model(make_model, tokenizer, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Folder in which the index of lm-eval's tasks is kept from one test to the next."""
+    return tmp_path_factory.mktemp("kept")
+
+
 @pytest.fixture
-def command(model, monkeypatch, capsys):
+def command(model, kept, monkeypatch, capsys):
     """Return a function from more arguments of `run` to its exit status, output and errors."""
+    monkeypatch.setenv("CALIB_HARNESS_CACHE", str(kept))
 
     def call(*arguments, pretrained=model):
         backend = ["--model", "hf", "--device", "cpu"]
@@ -73,7 +80,7 @@ def test_the_written_log_holds_every_token_log_probability(command, write_task, 
     command("--tasks", "toy", "--include_path", folder, "--output_path", tmp_path, "--log_samples")
     [samples_file] = tmp_path.rglob("samples_toy_*.jsonl")
     for line in samples_file.read_text().splitlines():
-        for [[logprob, _, tokens]] in json.loads(line)["resps"]:
+        for [[logprob, _, tokens, *_]] in json.loads(line)["resps"]:
             assert tokens
             assert float(logprob) == pytest.approx(sum(map(float, tokens)), abs=1e-9)
 
@@ -116,19 +123,113 @@ def test_a_chat_template_that_the_tokenizer_lacks_is_one_sentence(command, write
         (["--model_args", "pretrained=EMPTY"], "--model_args: cannot load pretrained=EMPTY: "),
         (["--model", "hff"], "--model: no backend is called hff; did you mean hf? known: "),
         (["--metadata", "{n_bins: 10"], "Invalid JSON: {n_bins: 10. Hint: Use double quotes"),
+        (["--model_args", "pretrained=MODEL,dtype=float9"], "--model_args: dtype=float9 is none"),
+        (["--model_args", "pretrained=MODEL,peft=/absent"], "--model_args: cannot load peft=/abs"),
+        (["--model_args", "pretrained=MODEL,colour=red"], "--model_args: neither the backend nor"),
+        (["--batch_size", "many"], "--batch_size: expected a whole number, auto or auto:N; got"),
+        (["--model", "vllm"], "vllm is not installed, which the backend or a task needs; run `pip"),
     ],
 )
 def test_a_backend_or_model_that_does_not_exist_is_one_sentence(
-    command, write_task, tmp_path, arguments, message
+    command, write_task, model, tmp_path, arguments, message
 ):
     empty = tmp_path / "empty"
     empty.mkdir()
     given = [argument.replace("EMPTY", str(empty)) for argument in arguments]
+    given = [argument.replace("MODEL", str(model)) for argument in given]
     status, _, errors = command("--tasks", "toy", "--include_path", write_task("toy"), *given)
     assert status == 2
     last = errors.splitlines()[-1]
     assert last.startswith(f"calib-harness: {message}".replace("EMPTY", str(empty)))
     assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--log_samples"], "lm-eval refuses the arguments: Specify --output_path if providing"),
+        (["--wandb_args", "project=x"], "--wandb_args: wandb is not installed; run `pip install"),
+        (["--trackio_args", "project=x"], "--trackio_args: trackio is not installed; run `pip"),
+        (["--include_path", "/absent"], "--include_path: /absent is no folder; name one that"),
+        (["--config", "/absent.yaml"], "--config: Config file not found: /absent.yaml"),
+        (["--output_path", "FILE/x"], "--output_path: nothing can be written in FILE/x (Not a"),
+        (["--use_cache", "FILE/x"], "--use_cache: nothing can be written in FILE (File exists)"),
+    ],
+)
+def test_arguments_that_cannot_be_met_are_one_sentence_before_anything_is_loaded(
+    command, tmp_path, monkeypatch, arguments, message
+):
+    file = tmp_path / "file"
+    file.write_text("")
+    monkeypatch.setattr("lm_eval.simple_evaluate", None)
+    if "--config" not in arguments:
+        arguments = ["--tasks", "toy_world_calib_cloze", *arguments]
+    status, _, errors = command(*(argument.replace("FILE", str(file)) for argument in arguments))
+    assert status == 2
+    assert errors.splitlines()[-1].startswith(
+        f"calib-harness: {message}".replace("FILE", str(file))
+    )
+    assert "Traceback" not in errors
+
+
+def test_questions_that_are_neither_here_nor_on_the_hub_are_one_sentence(
+    command, tmp_path, monkeypatch
+):
+    import datasets
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    status, _, errors = command("--tasks", "sciq_calib_cloze")
+    assert status == 2
+    last = errors.splitlines()[-1]
+    assert last.startswith("calib-harness: --tasks: the questions of a task cannot be loaded: Coul")
+    assert "Traceback" not in errors
+
+
+def test_results_that_cannot_be_written_do_not_end_well(command, write_task, tmp_path, monkeypatch):
+    # lm-eval only warns, and exits with status 0.
+    from lm_eval.loggers import EvaluationTracker
+
+    monkeypatch.setattr(EvaluationTracker, "save_results_aggregated", lambda self, **_: None)
+    status, printed, errors = command(
+        "--tasks", "toy", "--include_path", write_task("toy"), "--output_path", tmp_path / "out"
+    )
+    assert status == 2
+    assert re.search(r"^\|toy *\|", printed, re.MULTILINE)
+    assert "--output_path: the results could not be written to" in errors.splitlines()[-1]
+
+
+def test_an_interrupted_run_says_what_is_kept_and_goes_on_there(
+    command, write_task, tmp_path, monkeypatch
+):
+    from transformers import LlamaForCausalLM
+
+    arguments = ("--tasks", "toy", "--include_path", write_task("toy"), "--batch_size", "1")
+    cached = (*arguments, "--use_cache", tmp_path / "cache")
+    monkeypatch.setenv("CALIB_HARNESS_SCORING", "plain")
+    forward, calls = LlamaForCausalLM.forward, []
+
+    def interrupted(self, *given, **named):
+        calls.append(1)
+        if len(calls) > 3:
+            raise KeyboardInterrupt
+        return forward(self, *given, **named)
+
+    monkeypatch.setattr(LlamaForCausalLM, "forward", interrupted)
+    status, _, errors = command(*cached)
+    assert status == 130
+    assert f"What was scored is kept in {tmp_path / 'cache'}_rank*.db" in errors.splitlines()[-1]
+    calls.clear()
+    status, _, errors = command(*arguments)
+    assert status == 130
+    assert "Nothing is kept, since --use_cache was not given" in errors.splitlines()[-1]
+    monkeypatch.setattr(LlamaForCausalLM, "forward", forward)
+    monkeypatch.setattr("lm_eval.utils._LOGGING_CONFIGURED", False)
+    status, _, errors = command(*cached)
+    assert status == 0
+    [n_kept] = re.findall(r"Cached requests: (\d+) of", errors)
+    assert int(n_kept) > 0
 
 
 def test_a_backend_without_a_model_is_one_sentence(command, write_task):
@@ -154,6 +255,19 @@ def test_an_unknown_task_is_one_sentence_that_names_the_nearest(command):
     assert status == 2
     assert "no task is called arc_easy_calb; did you mean" in errors
     assert "arc_easy_calib" in errors
+
+
+def test_the_version_is_printed_with_those_of_what_numbers_depend_on():
+    printed = CliRunner().invoke(app, ["--version"]).output
+    assert printed.startswith(f"calib-harness {calib_harness.__version__}\n")
+    assert re.search(r"lm_eval \d.*torch \d.*transformers \d", printed)
+
+
+def test_usage_names_arguments_without_braces():
+    for name in command_names(typer.main.get_command(app)):
+        output = CliRunner().invoke(app, [*name.split(), "--help"], terminal_width=80).output
+        [usage] = [line for line in output.splitlines() if line.startswith(" Usage:")]
+        assert "{" not in usage, name
 
 
 def command_names(group, prefix=""):
