@@ -60,6 +60,16 @@ def shared() -> Path:
     return SHARED
 
 
+@pytest.fixture(scope="session")
+def stories(shared: Path) -> Path:
+    """Folder of a small trained model."""
+    import transformers
+
+    if int(transformers.__version__.partition(".")[0]) < 5:
+        pytest.skip("the tokenizer of this model was saved in a form that transformers 5 reads")
+    return shared / "models" / "stories260K"
+
+
 @pytest.fixture
 def hub(
     shared: Path, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from calib_harness import METHODS, METRICS
-from calib_harness.harness.aggregations import Aggregation
+from calib_harness.harness.aggregations import Aggregation, Outcome
 from tests.conftest import ROOT
 
 
@@ -38,6 +38,25 @@ def test_every_metric_lm_eval_lacks_is_an_entry_point_beside_its_aggregation():
         assert callable(metrics[name].load())
         # lm-eval looks for a metric's aggregation where the metric is.
         assert metrics[name].module == point.module
+
+
+def test_a_registry_that_loads_entry_points_gets_all_that_a_stock_yaml_names():
+    """A stand-in for the coming lm-eval: names to objects, one dictionary per group."""
+    registry = {
+        kind: {name: point.load() for name, point in entry_points(f"lm_eval.{kind}").items()}
+        for kind in ("tasks", "filters", "metrics", "aggregations")
+    }
+    [folder] = [give_folder() for give_folder in registry["tasks"].values()]
+    assert any(Path(folder).rglob("*_calib_cloze.yaml"))
+    response = ((-1.5, False, (-1.0, -0.5)),)
+    for method in set(METHODS) - {"continuation-bytes"}:  # that one needs a task's choices
+        [(score, is_greedy)] = registry["filters"][method]().apply([response], [{}])
+        assert score <= -0.5
+        assert is_greedy is False
+    questions = [Outcome((0.75, 0.25), 0), Outcome((0.4, 0.6), 0)]
+    items = [registry["metrics"]["ece"](question) for question in questions]
+    ece = registry["aggregations"]["ece"](items)
+    assert ece == pytest.approx((0.25 + 0.6) / 2)  # each alone in its bin
 
 
 def test_the_command_is_an_entry_point_that_loads():

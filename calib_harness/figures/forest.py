@@ -193,7 +193,8 @@ class ForestDisplay(DataDisplay[Forest]):
                 ax.errorbar(
                     change,
                     rows[here],
-                    xerr=[change - data.low[here], data.high[here] - change],
+                    # As lists: numpy below 2.4 warns when matplotlib takes an array of one number.
+                    xerr=[(change - data.low[here]).tolist(), (data.high[here] - change).tolist()],
                     label=name,
                     linestyle="none",
                     markersize=4,

@@ -72,11 +72,11 @@ def test_token_log_probabilities_equal_a_loop_over_single_strings(
 
 
 @pytest.mark.parametrize("scoring", ["plain", "shared"])
-def test_a_trained_models_token_log_probabilities_equal_the_loop(shared, monkeypatch, scoring):
+def test_a_trained_models_token_log_probabilities_equal_the_loop(stories, monkeypatch, scoring):
     from lm_eval.models.huggingface import HFLM
 
     monkeypatch.setenv("CALIB_HARNESS_SCORING", scoring)
-    lm = HFLM(pretrained=str(shared / "models/stories260K"), device="cpu", batch_size=8)
+    lm = HFLM(pretrained=str(stories), device="cpu", batch_size=8)
     for pair, result in zip(PAIRS, score(lm, PAIRS), strict=True):
         assert result.token_logprobs == pytest.approx(one_string_at_a_time(lm, *pair), abs=1e-4)
 

@@ -106,13 +106,15 @@ def real_requests():
 
 
 @pytest.mark.slow
-def test_real_questions_of_every_benchmark_get_lm_evals_tokens(shared, hub, make_model, caplog):
+def test_real_questions_of_every_benchmark_get_lm_evals_tokens(
+    shared, stories, hub, make_model, caplog
+):
     from lm_eval.models.huggingface import HFLM
     from transformers import AutoTokenizer
 
     requests = real_requests()
     folders = [shared / "tokenizers/gpt2", shared / "tokenizers/gpt-neox-20b"]
-    folders += [shared / "models/stories260K", ROOT / "examples/toy_world/models/base"]
+    folders += [stories, ROOT / "examples/toy_world/models/base"]
     for folder in folders:
         tokenizer = AutoTokenizer.from_pretrained(folder)
         lm = HFLM(pretrained=make_model("llama"), tokenizer=tokenizer, device="cpu")
