@@ -258,7 +258,7 @@ def ranks(
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Ranks across tasks, with Kendall's W: of the models, or with --pairs of change ratios.
+    """Ranks across tasks, with Kendall's W: of the models, or with --pairs of changes.
 
     Example: calib-harness plot ranks out/ --method choice --metric ece -o ranks.pdf
     """

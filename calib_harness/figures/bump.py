@@ -76,7 +76,7 @@ def ranks(
     metric: str,
     method: str | None = None,
     unit: str | Sequence[str] = ("base", "aligned"),
-    value: str = "change_ratio",
+    value: str = "excess_change",
     seed: int = 0,
 ) -> Ranks:
     """Rank units within each task and measure the agreement of the tasks.
@@ -92,7 +92,9 @@ def ranks(
     unit : str or sequence of str
         Columns that name what is ranked.
     value : str
-        Column that ranks: 1 is the largest, but of ``"value"`` (the metric itself) the best.
+        Column that ranks: 1 is the largest, but of ``"value"`` (the metric itself) the best. By
+        default the change of the excess over the calibrated null; the paper ranks by
+        ``"change_ratio"``, of plug-in errors whose biases differ.
     seed : int
         Of the permutation test.
 
@@ -109,7 +111,7 @@ def ranks(
     Examples
     --------
     >>> frame = pd.DataFrame({"method": "choice", "metric": "ece", "model": ["a", "b", "c"] * 2,
-    ...     "task": ["t"] * 3 + ["u"] * 3, "change_ratio": [.1, .2, .3, .2, .3, .5]})
+    ...     "task": ["t"] * 3 + ["u"] * 3, "excess_change": [.1, .2, .3, .2, .3, .5]})
     >>> found = ranks(frame, metric="ece", unit="model")
     >>> found.labels, found.ranks.tolist(), found.kendalls_w
     (('c', 'b', 'a'), [[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], 1.0)
@@ -216,7 +218,7 @@ class RanksDisplay(DataDisplay[Ranks]):
         metric: str,
         method: str | None = None,
         unit: str | Sequence[str] = ("base", "aligned"),
-        value: str = "change_ratio",
+        value: str = "excess_change",
         seed: int = 0,
     ) -> Self:
         """Compute the chart of a frame; parameters and errors as for `ranks`."""

@@ -110,7 +110,7 @@ def test_rank_1_is_the_best_of_values_and_the_largest_of_changes() -> None:
         3,
         2,
     ]
-    of_changes = ch.ranks(values(numbers, column="change_ratio"), metric="ece", unit="model")
+    of_changes = ch.ranks(values(numbers, column="excess_change"), metric="ece", unit="model")
     assert of_changes.labels == ("m2", "m1", "m0")
     assert (of_values.first, of_changes.first) == ("best", "largest")
 
@@ -161,7 +161,7 @@ def test_one_task_has_no_agreement() -> None:
 
 def test_published_ranks_come_out(shared: Path) -> None:
     published = pd.read_csv(shared / "published" / "changes.csv")
-    found = ch.ranks(published, metric="sce", method="choice", unit="model")
+    found = ch.ranks(published, metric="sce", method="choice", unit="model", value="change_ratio")
     assert len(found.tasks) == 10
     assert found.kendalls_w == pytest.approx(0.9271, abs=5e-5)
     chosen = published[(published["metric"] == "sce") & (published["method"] == "choice")]
