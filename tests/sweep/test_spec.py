@@ -210,3 +210,13 @@ def test_ordinary_variables_can_be_set(tmp_path):
     path = tmp_path / "spec.yaml"
     path.write_text(yaml.safe_dump(GOOD | {"environment": {"set": chosen}}))
     assert load_spec(path).environment.set == chosen
+
+
+def test_a_derived_name_is_known_where_its_stock_task_is(tmp_path):
+    from calib_harness.errors import UserError
+    from calib_harness.sweep.planning.tasknames import check_tasks
+
+    spec = tmp_path / "sweep.yaml"
+    check_tasks([("tasks[0]", "winogrande_calib"), ("tasks[1]", "race_calib_choice")], None, spec)
+    with pytest.raises(UserError, match="got 'winogrand_calib'"):
+        check_tasks([("tasks[0]", "winogrand_calib")], None, spec)
