@@ -86,7 +86,10 @@ async function fillTwoTable(target, first, second, parts) {
   const rows = [];
   for (const metric of doc.metrics) {
     if (metric.of_changes && !tested.has(metric.name)) continue;
-    const own = [measured(first, metric.name), measured(second, metric.name)];
+    const alone = (value) => ({ value, stderr: NaN, low: NaN, high: NaN });
+    const own = metric.of_changes
+      ? [alone(tested.get(metric.name).base), alone(tested.get(metric.name).aligned)]
+      : [measured(first, metric.name), measured(second, metric.name)];
     const known = tested.get(metric.name) ?? (first.task === second.task ? await changeBetween(first, second, metric.name) : null);
     rows.push({ metric, own, known, isTested: tested.has(metric.name) });
   }
