@@ -94,8 +94,8 @@ def test_tables_of_a_sweep_bring_families_stages_and_pairs(runs, tmp_path):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"pairs": "no.csv"}, "--pairs no.csv does not exist"),
-        ({"chain": "no.csv"}, "--chain no.csv does not exist"),
+        ({"pairs": "no.csv"}, "pairs no.csv does not exist"),
+        ({"chain": "no.csv"}, "chain no.csv does not exist"),
         ({"metrics": ["nonsense"]}, "metrics must be among"),
         ({"n_bins": 0}, "n_bins must be a whole number of at least 1"),
         ({"methods": ["nonsense"]}, "--methods must be among"),
