@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from calib_harness import METHODS, METRICS
+from calib_harness import METRICS
 from calib_harness.harness.aggregations import Aggregation, Outcome
+from calib_harness.harness.filters import FILTERS
+from calib_harness.harness.responses import TokenLogprobs
 from tests.conftest import ROOT
 
 
@@ -23,7 +25,7 @@ def entry_points(group):
 
 def test_every_method_is_an_entry_point_that_loads_its_filter():
     loaded = {name: point.load() for name, point in entry_points("lm_eval.filters").items()}
-    assert {name: cls.method for name, cls in loaded.items()} == {name: name for name in METHODS}
+    assert loaded == FILTERS
 
 
 def test_every_metric_lm_eval_lacks_is_an_entry_point_beside_its_aggregation():
@@ -48,8 +50,8 @@ def test_a_registry_that_loads_entry_points_gets_all_that_a_stock_yaml_names():
     }
     [folder] = [give_folder() for give_folder in registry["tasks"].values()]
     assert any(Path(folder).rglob("*_calib_cloze.yaml"))
-    response = ((-1.5, False, (-1.0, -0.5)),)
-    for method in set(METHODS) - {"continuation-bytes"}:  # that one needs a task's choices
+    response = [TokenLogprobs(-1.5, False, [-1.0, -0.5])]
+    for method in ("continuation-sum", "continuation-min", "continuation-mean", "choice"):
         [(score, is_greedy)] = registry["filters"][method]().apply([response], [{}])
         assert score <= -0.5
         assert is_greedy is False

@@ -97,16 +97,17 @@ def find_ability(
     if reason is not None:
         raise CannotShareError(reason)
     with without_cudnn_attention():
-        return _probe(model, tokens or _COMMON_TOKENS, context)
+        return _probe(model, tokens or _COMMON_TOKENS, _window(model, longest), context)
 
 
 def _probe(
     model: PreTrainedModel,
     tokens: Sequence[int],
+    window: int,
     context: Callable[[], AbstractContextManager[Any]],
 ) -> Ability:
     text = list(islice(cycle(tokens), _PROBE_LENGTH))
-    requests = _requests(text)
+    requests = _requests(text, window)
     device = model.get_input_embeddings().weight.device
     try:
         kind = look_at_cache(model, torch.tensor([text[:8]], device=device), context)
@@ -147,9 +148,19 @@ def _manners(model: PreTrainedModel, kind: CacheKind) -> Iterator[Manner]:
             yield Manner(kind.has_states, one_by_one, size, same_start)
 
 
-def _requests(text: Sequence[int]) -> list[Request]:
-    """Shots, questions and choices in small: prefixes and continuations of unequal lengths."""
-    shots = text[:7]
+def _window(model: PreTrainedModel, longest: int) -> int:
+    """Tokens that its layers attend to, where some rows are longer; 0 if none are."""
+    text = model.config.get_text_config()
+    sizes = (getattr(text, name, None) for name in ("sliding_window", "attention_chunk_size"))
+    return min((size for size in sizes if isinstance(size, int) and size < longest), default=0)
+
+
+def _requests(text: Sequence[int], window: int) -> list[Request]:
+    """Shots, questions and choices in small: prefixes and continuations of unequal lengths.
+
+    The shots fill the window: some models are right within it only.
+    """
+    shots = [*islice(cycle(text), window), *text[:7]]
     questions = [[*shots, *text[7:12]], [*shots, *text[12:20]], text[20:29]]
     first, second = text[29:32], text[28:30]
     return [

@@ -97,3 +97,22 @@ def test_many_rows_of_states_are_cut_into_passes_without_a_change():
         )
         for index, right in enumerate(expected):
             assert found[index].token_logprobs == pytest.approx(right, abs=1e-4)
+
+
+def test_a_model_that_is_wrong_beyond_its_window_only_is_not_shared(monkeypatch):
+    """Moshi under transformers 4.56: its mask forgets the window where a prefix is kept."""
+    model = build("mistral")
+    forward, name = model.forward, cache_argument(model)
+
+    @functools.wraps(forward)
+    def wrong_beyond(*args, **kwargs):
+        output = forward(*args, **kwargs)
+        cache = kwargs.get(name)
+        if cache is not None and cache.get_seq_length() > model.config.sliding_window:
+            output.logits *= 1.1
+        return output
+
+    monkeypatch.setattr(model, "forward", wrong_beyond)
+    with pytest.raises(CannotShareError, match="its log-probabilities are others"):
+        find_ability(model, longest=40)
+    find_ability(model, longest=model.config.sliding_window)  # no row is that long
