@@ -34,7 +34,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from calib_harness.predictions import find_logs, iter_predictions
-from calib_harness.predictions.load import read_log
+from calib_harness.predictions.log_reader import read_log
 
 DATE = "2025-01-01T00-00-00.000000"
 WORDS = [

@@ -9,7 +9,8 @@ from calib_harness.analysis.matching import Models, match_runs
 from calib_harness.analysis.pairs_file import PairsLike, read_pairs
 from calib_harness.errors import UserError
 from calib_harness.predictions.files import LogsLike
-from calib_harness.predictions.load import CacheLike, LogReader, find_logs
+from calib_harness.predictions.load import CacheLike, find_logs
+from calib_harness.predictions.log_reader import LogReader
 from calib_harness.predictions.table import Predictions
 
 

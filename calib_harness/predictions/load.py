@@ -5,37 +5,27 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import KW_ONLY, dataclass, field, replace
+from dataclasses import KW_ONLY, dataclass, field
 from functools import wraps
 from inspect import get_annotations, signature
 from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
-import numpy as np
-
 from calib_harness.core.confidence import METHODS
-from calib_harness.errors import ArgumentError, UserError
-from calib_harness.predictions.columns import (
-    Columns,
-    NoSampleLogError,
-    NotMultipleChoiceLogError,
-    UnusableLogError,
-    method_scores,
-)
-from calib_harness.predictions.files import LogsLike, describe, find_files
-from calib_harness.predictions.foreign.harness_logs import reader_of
+from calib_harness.errors import UserError
+from calib_harness.predictions.files import LogsLike, find_files
 from calib_harness.predictions.foreign.table_form import TABLE_METHODS
-from calib_harness.predictions.foreign.table_runs import TableOptions, read_table
+from calib_harness.predictions.foreign.table_runs import TableOptions
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
 from calib_harness.predictions.kept import Store, default_cache
+from calib_harness.predictions.log_reader import LogReader
 from calib_harness.predictions.pooling import Pools, pooled
-from calib_harness.predictions.records import read_records
-from calib_harness.predictions.table import UNDECIDED, LogContents, Predictions
+from calib_harness.predictions.table import LogContents, Predictions
 
 logger = logging.getLogger(__name__)
 
 CacheLike: TypeAlias = str | Path | bool | None
-_NAMED = 5  # problems of one file that are named one by one
+_NAMED = 5  # tasks that lack a method, named one by one
 
 
 @dataclass(frozen=True)
@@ -253,79 +243,6 @@ def check_methods(methods: Iterable[str] | None) -> tuple[str, ...] | None:
     return names
 
 
-class LogReader:
-    """The logs that were found, each read when its turn comes.
-
-    Iterating yields one :class:`LogContents` per readable log. A log that cannot be used is
-    named in a warning and left out; if that leaves nothing, the end raises a UserError.
-    Indexing-free and picklable, so that processes can share the work.
-    """
-
-    def __init__(self, logs: list[Log], store: Store, tables: TableOptions | None = None) -> None:
-        self.logs = logs
-        self.store = store
-        self.tables = tables or TableOptions()
-
-    def __len__(self) -> int:
-        return len(self.logs)
-
-    def __iter__(self) -> Iterator[LogContents]:
-        return (contents for _, contents in self.read_all() if contents is not None)
-
-    def read_all(self) -> Iterator[tuple[Log, LogContents | None]]:
-        """Read every log in turn; None for one that cannot be used."""
-        unreadable: list[str] = []
-        for log in self.logs:
-            contents = self.read(log)
-            if isinstance(contents, LogContents):
-                yield log, contents
-            else:
-                unreadable.append(contents)
-                yield log, None
-        if len(unreadable) == len(self.logs):
-            raise UserError(f"none of {len(self.logs)} log(s) can be used: {unreadable[0]}")
-
-    def read(self, log: Log) -> LogContents | str:
-        """Read one log; its problems are logged. A sentence if it cannot be used."""
-        try:
-            contents = self._contents(log)
-        except NotMultipleChoiceLogError as error:
-            return self._unusable(
-                f"{log.file.url} is not of a multiple-choice task ({error}); "
-                "calibration needs a choice among scored answers, so give logs of such tasks"
-            )
-        except UnusableLogError as error:
-            return self._unusable(f"{log.file.url} {error}")
-        except ArgumentError:
-            raise
-        except UserError as error:  # of a table whose columns do not say enough
-            return self._unusable(str(error).rstrip("."))
-        except Exception as error:
-            if not (isinstance(error, OSError) or log.file.is_remote):
-                raise
-            return self._unusable(f"{log.file.url} cannot be read ({describe(error)})")
-        _report(contents, log)
-        if not contents.predictions:
-            what = "holds no usable question" if contents.problems else "is empty"
-            return self._unusable(f"{log.file.url} {what}")
-        return contents
-
-    def _contents(self, log: Log) -> LogContents:
-        read_other = reader_of(log.file)
-        if read_other is not None:
-            return read_other(log)
-        if log.file.is_table:
-            return read_table(log, self.tables)
-        try:
-            return self.store.get(log, read_log)
-        except NoSampleLogError:
-            return read_table(log, self.tables)
-
-    def _unusable(self, sentence: str) -> str:
-        logger.warning("%s; it is left out", sentence)
-        return sentence
-
-
 def _of_tasks(logs: list[Log], wanted: frozenset[str]) -> list[Log]:
     """Keep the logs of some tasks, each of which must be there."""
     present = {log.header.task for log in logs}
@@ -336,68 +253,3 @@ def _of_tasks(logs: list[Log], wanted: frozenset[str]) -> list[Log]:
             f"{', '.join(sorted(present))}."
         )
     return [log for log in logs if log.header.task in wanted]
-
-
-def read_log(log: Log) -> LogContents:
-    """Parse one log.
-
-    Raises
-    ------
-    NotMultipleChoiceLogError
-        If its task has no choices.
-    UnusableLogError
-        If its scores are no log-probabilities, or another program wrote it.
-    OSError
-        If the file cannot be opened.
-    """
-    columns = Columns(log.delimiter)
-    with log.file.open() as stream:
-        for record in read_records(stream):
-            columns.add(record)
-    columns.finish()
-    if not len(columns):
-        return LogContents(log.header, (), {}, tuple(columns.problems))
-    settled = columns.settle_gold()
-    header = replace(log.header, gold=settled.check)
-    scores, missing = method_scores(columns)
-    doc_id, doc_hash = columns.column("doc_id", np.int64), columns.column("doc_hash", object)
-    truncated = columns.column("truncated", np.int64)
-    _, prompt = np.unique(columns.column("prompt", np.int64), return_inverse=True)
-    predictions = tuple(
-        Predictions(
-            replace(header, method=method),
-            table,
-            settled.gold,
-            doc_id,
-            doc_hash,
-            prompt=prompt,
-            truncated=truncated if (truncated >= 0).all() else None,
-        )
-        for method, table in scores.items()
-    )
-    problems = (*columns.problems, *settled.problems)
-    return LogContents(header, predictions, missing, problems)
-
-
-def _report(contents: LogContents, log: Log) -> None:
-    """Name what was skipped and count what no metric can use, once per log."""
-    problems = contents.problems
-    if problems:
-        more = f"; and {len(problems) - _NAMED} more" if len(problems) > _NAMED else ""
-        logger.warning("%s: %s%s", log.file.url, "; ".join(problems[:_NAMED]), more)
-    for predictions in contents.predictions[:1]:
-        unusable = int((~predictions.usable).sum())
-        if unusable:
-            no_gold = int((predictions.gold == -1).sum())
-            undecided = int((predictions.gold == UNDECIDED).sum())
-            logger.warning(
-                "%s: %d of %d questions cannot be used (%d without a gold choice, %d of which it "
-                "is not known which choice is right, the others without finite scores); those "
-                "with a known gold, or none, count as wrong in acc, and every other metric "
-                "leaves them all out",
-                log.file.url,
-                unusable,
-                len(predictions),
-                no_gold,
-                undecided,
-            )

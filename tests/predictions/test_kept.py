@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from calib_harness import Predictions, load_predictions
-from calib_harness.predictions import load as load_module
+from calib_harness.predictions import log_reader as reader_module
 from calib_harness.predictions.table import LogContents
 from tests.predictions.entries import ENTRIES, entry, write_run
 
@@ -18,13 +18,13 @@ from tests.predictions.entries import ENTRIES, entry, write_run
 def parsed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Paths of the logs that were parsed, in order."""
     paths: list[str] = []
-    original = load_module.read_log
+    original = reader_module.read_log
 
     def spy(log: object) -> LogContents:
         paths.append(Path(log.file.path).name)  # type: ignore[attr-defined]
         return original(log)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(load_module, "read_log", spy)
+    monkeypatch.setattr(reader_module, "read_log", spy)
     return paths
 
 
