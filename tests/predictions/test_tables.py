@@ -195,6 +195,21 @@ def test_questions_that_are_there_twice_count_once(
     assert f"3 of {N + 3} questions of t are there twice (first q0)" in caplog.text
 
 
+def test_a_question_without_gold_does_not_shift_the_gold_of_others(tmp_path: Path) -> None:
+    frame = long_table().sort_values(["question_id", "choice"])
+    frame = frame.assign(choice=frame["choice"] + 1, gold=frame["gold"] + 1)
+    frame.loc[frame["question_id"] == "q0", "gold"] = -1
+    (run,) = load(write(frame, tmp_path / "t.csv"))
+    order = [int(name[1:]) for name in run.doc_hash]
+    assert run.gold.tolist() == [-1 if i == 0 else GOLD[i] for i in order]
+
+
+def test_a_table_without_any_gold_says_so(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("p0,p1,gold\n.5,.5,\n.5,.5,\n")
+    (run,) = load(tmp_path / "t.csv")
+    assert run.header.gold == "none"
+
+
 def test_several_right_choices_and_missing_ones_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -236,6 +251,46 @@ BAD = {
     "unknown about": ("p0,p1,gold\n", {"about": {"colour": "x"}}, "about must give model, task"),
     "many columns": (",".join(f"c{i}" for i in range(10_001)) + "\n", {}, "has 10001 columns"),
     "empty": ("p0,p1,gold\n", {}, "is empty"),
+    "gold from 1, beyond the choices of its own row": (
+        "p0,p1,p2,gold\n.5,.5,,1\n.2,.3,.5,1\n.5,.5,,2\n",
+        {},
+        "names as right in row 3 the choice 2 of 2",
+    ),
+    "two columns that may be the gold": (
+        "p0,p1,target,answer\n.5,.5,0,1\n",
+        {},
+        r"columns answer, target, each of which may be gold; .*\(gold=NAME\)",
+    ),
+    "two lists of scores": (
+        'probs,logits,gold\n"[.5,.5]","[1,2]",0\n',
+        {},
+        "columns logits, probs, each of which may be scores",
+    ),
+    "gold that is a flag of each choice": (
+        "id,choice,prob,gold\na,0,.5,0\na,1,.5,1\n",
+        {},
+        r"row 2 of gold another right choice .* columns \(is_gold=gold\)",
+    ),
+    "gold counted otherwise than the choices": (
+        "id,choice,prob,gold\na,1,.5,0\na,2,.5,0\n",
+        {},
+        "counts the choices in choice from 1 and names in gold right ones that are none",
+    ),
+    "scores of a table without": (
+        "confidence,correct\n.5,1\n",
+        {"scores": "sum"},
+        "scores is given as sum, but .* has no column of scores",
+    ),
+    "a method that is none": (
+        "p0,p1,gold\n.5,.5,0\n",
+        {"about": {"method": "guess"}},
+        "about must give method as one of continuation-sum, .*got 'guess'",
+    ),
+    "a model told twice": (
+        "p0,p1,gold,model\n.5,.5,0,a\n",
+        {"about": {"model": "b"}},
+        "about gives model=b, but .* says it in its column model",
+    ),
 }
 
 

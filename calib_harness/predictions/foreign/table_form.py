@@ -119,17 +119,25 @@ def table_form(
     several = _score_columns(names, given, where)
     shared = {role: roles.get(role, "") for role in ("id", "model", "task", "subject")}
     if several and roles.get("gold"):
+        _check_decided(["gold", *(["scores"] if len(several) == 1 else [])], names, given, where)
         kind = scores or _kind_of(several[0], where)
         return TableForm("question", several, kind, gold=roles["gold"], **shared)
     if roles.get("choice") and roles.get("score") and roles.get("id"):
         by_row = "gold" not in given and bool(roles.get("is_gold"))
         gold = {"is_gold": roles["is_gold"]} if by_row else {"gold": roles.get("gold", "")}
         if any(gold.values()):
+            _check_decided(["choice", "score", *gold], names, given, where)
             kind = scores or _kind_of(roles["score"], where)
             return TableForm(
                 "choice", (roles["score"],), kind, choice=roles["choice"], **gold, **shared
             )
     if roles.get("confidence") and roles.get("correct"):
+        _check_decided(["confidence", "correct"], names, given, where)
+        if scores is not None:
+            raise ArgumentError(
+                f"scores is given as {scores}, but {where} has no column of scores, only of "
+                "confidences; leave it out."
+            )
         return TableForm(CONFIDENCE, (roles["confidence"],), correct=roles["correct"], **shared)
     raise UserError(
         f"{where} has the columns {_some(names)}, which do not say what is what: expected gold and "
@@ -137,6 +145,20 @@ def table_form(
         "gold, or confidence and correct; name them with columns (ROLE=COLUMN, e.g. "
         "gold=answer,scores=lp_a|lp_b)."
     )
+
+
+def _check_decided(
+    roles: Sequence[str], names: Sequence[str], given: Mapping[str, str], where: str
+) -> None:
+    """Refuse a role that several columns may have, none of which bears its very name."""
+    by_lower = {name.strip().lower(): name for name in names}
+    for role in roles:
+        present = [by_lower[name] for name in _USUAL[role] if name in by_lower]
+        if role not in given and role not in by_lower and len(present) > 1:
+            raise UserError(
+                f"{where} has the columns {_some(present)}, each of which may be {role}; say which "
+                f"is with columns ({role}=NAME)."
+            )
 
 
 def _roles(names: Sequence[str], given: Mapping[str, str], where: str) -> dict[str, str]:

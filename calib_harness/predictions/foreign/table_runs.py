@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from calib_harness.core.checks import as_gold
-from calib_harness.core.confidence import LETTERS, pack_flat
+from calib_harness.core.confidence import LETTERS, METHODS, pack_flat
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.columns import UnusableLogError
 from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
@@ -18,10 +18,11 @@ from calib_harness.predictions.foreign.scored import confidence_scores
 from calib_harness.predictions.foreign.table_form import (
     CONFIDENCE,
     SCORE_KINDS,
+    TABLE_METHODS,
     TableForm,
     table_form,
 )
-from calib_harness.predictions.gold import STATED
+from calib_harness.predictions.gold import NONE, STATED
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import (
     UNDECIDED,
@@ -35,6 +36,7 @@ from calib_harness.predictions.table import (
 #: What `about` may say of a table that does not say it itself.
 ABOUT = ("model", "task", "method", "n_shot", "revision", "settings")
 _SUM_TOLERANCE = 1e-3  # of probabilities that were rounded for printing
+_NO_GOLD = frozenset(["", "-1", "nan", "none", "null"])
 _TRUE, _FALSE = frozenset(["true", "1", "1.0", "yes"]), frozenset(["false", "0", "0.0", "no"])
 
 
@@ -58,6 +60,12 @@ class TableOptions:
         for name in self.about:
             if name not in ABOUT:
                 raise ArgumentError(f"about must give {', '.join(ABOUT)}; got {name!r}.")
+        method = self.about.get("method", CONFIDENCE)
+        if method not in (*METHODS, *TABLE_METHODS):
+            raise ArgumentError(
+                f"about must give method as one of {', '.join((*METHODS, *TABLE_METHODS))}; got "
+                f"{method!r}."
+            )
 
 
 def read_table(log: Log, options: TableOptions) -> LogContents:
@@ -92,6 +100,12 @@ def _number_columns(form: TableForm) -> tuple[str, ...]:
 
 def _header(header: Header, form: TableForm, options: TableOptions) -> Header:
     about: dict[str, Any] = dict(options.about)
+    for name in ("model", "task"):
+        if name in about and getattr(form, name):
+            raise ArgumentError(
+                f"about gives {name}={about[name]}, but {header.source} says it in its column "
+                f"{getattr(form, name)}; leave one of them out."
+            )
     method = about.pop("method", None) or (
         CONFIDENCE if form.layout == CONFIDENCE else SCORE_KINDS[form.kind]
     )
@@ -157,8 +171,9 @@ def _by_question(rows: _Rows, form: TableForm) -> _Table:
     table = pack_flat(_as_scores(flat, form.kind), n_choices)
     _check_probabilities(flat, n_choices, form.kind)
     gold = _gold_index(rows.texts(form.gold), form.gold)
-    if (gold >= table.shape[1]).any():
-        row = int(np.argmax(gold >= table.shape[1]))
+    beyond = (gold >= n_choices) & (n_choices > 0)
+    if beyond.any():
+        row = int(np.argmax(beyond))
         raise UnusableLogError(
             f"names as right in row {row + 1} the choice {gold[row]} of {n_choices[row]}, counted "
             f"from 0; give {form.gold} as an index from 0, or as a letter"
@@ -212,7 +227,7 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
     ids, model, task, subject = _keys(rows, form)
     question, first, n = _questions(ids, model, task)
     labels = rows.texts(form.choice)
-    position = _positions(labels, question)
+    position, start = _positions(labels, question)
     width = int(position.max(initial=0)) + 1
     if width > 10_000:
         raise UnusableLogError(f"names the choice {width - 1} in {form.choice}, expected few")
@@ -242,9 +257,15 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
         gold[counts > 1] = UNDECIDED
     else:
         wanted = rows.texts(form.gold)
-        if set(wanted.categories) <= set(labels.categories):
+        _check_one_gold(wanted, question, first, form.gold)
+        if set(wanted.categories) - _NO_GOLD <= set(labels.categories):
             same = np.asarray(wanted.astype(object) == labels.astype(object))
             gold[question[same]] = position[same]
+        elif start:
+            raise UnusableLogError(
+                f"counts the choices in {form.choice} from 1 and names in {form.gold} right ones "
+                "that are none of them; give both columns in the same way"
+            )
         else:
             gold = _gold_index(wanted, form.gold)[first]
     if form.kind == "prob":
@@ -253,6 +274,18 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
         )
     subject = None if subject is None else subject[first]
     return _Table(table, gold, ids[first], model[first], task[first], subject, problems)
+
+
+def _check_one_gold(wanted: pd.Categorical, question: Ints, first: Ints, name: str) -> None:
+    """Refuse a column that says of each choice whether it is right, not which one is."""
+    differs = wanted.codes != wanted.codes[first][question]
+    if differs.any():
+        row = int(np.argmax(differs))
+        raise UnusableLogError(
+            f"names in row {row + 1} of {name} another right choice than in an earlier row of the "
+            "same question; if it says whether the row's choice is right, give it as is_gold "
+            f"with columns (is_gold={name})"
+        )
 
 
 def _questions(
@@ -266,16 +299,19 @@ def _questions(
     return question, first, len(first)
 
 
-def _positions(labels: pd.Categorical, question: Ints) -> Ints:
-    """Index of each row's choice: its number or letter, else its place within the question."""
+def _positions(labels: pd.Categorical, question: Ints) -> tuple[Ints, int]:
+    """Index of each row's choice: its number or letter, else its place within the question.
+
+    Also returned is the number of the first choice, 1 where all are numbers from there on.
+    """
     if (labels.codes < 0).any():
         row = int(np.argmax(labels.codes < 0))
         raise UnusableLogError(f"does not say in row {row + 1} which choice it is about")
     named = [_index_named(str(label)) for label in labels.categories]
     if named and min(named) >= 0 and max(named) < 1000:
         start = 1 if min(named) == 1 and all(str(c).isdecimal() for c in labels.categories) else 0
-        return np.asarray(np.array(named, dtype=np.int64)[labels.codes] - start)
-    return np.asarray(pd.Series(question).groupby(question).cumcount(), dtype=np.int64)
+        return np.asarray(np.array(named, dtype=np.int64)[labels.codes] - start), start
+    return np.asarray(pd.Series(question).groupby(question).cumcount(), dtype=np.int64), 0
 
 
 def _keys(
@@ -307,7 +343,7 @@ def _gold_index(texts: pd.Categorical, name: str) -> Ints:
     for category in texts.categories:
         text = str(category).strip()
         index = _index_named(text)
-        if index < 0 and text and text.lower() not in ("nan", "none", "null", "-1"):
+        if index < 0 and text.lower() not in _NO_GOLD:
             raise UnusableLogError(
                 f"names in {name} the right choice as {text[:40]!r}, expected an index from 0 or "
                 "a letter"
@@ -344,6 +380,8 @@ def _runs(table: _Table, header: Header, problems: list[str]) -> Iterator[Predic
                 f"{str(table.ids[rows][again][0])[:40]}); their first row counts"
             )
             rows = rows[~again]
+        if not (table.gold[rows] >= 0).any():
+            own = replace(own, gold=NONE)
         whole = len(rows) == len(table.gold)
         yield Predictions(
             own,
