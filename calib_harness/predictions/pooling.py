@@ -158,7 +158,21 @@ def pooled(
             waiting[key].append(contents)
         left[key] -= 1
         if left[key] == 0 and waiting[key]:
-            yield _as_one(name, waiting.pop(key))
+            for parts in _by_run(name, waiting.pop(key), all_runs):
+                yield _as_one(name, parts)
+
+
+def _by_run(name: str, parts: list[LogContents], all_runs: bool) -> Iterable[list[LogContents]]:
+    """Split what was read by its run: tables and other harnesses tell it only inside the file."""
+    runs: dict[tuple[Any, ...], list[LogContents]] = defaultdict(list)
+    for part in parts:
+        own: dict[tuple[Any, ...], list[Predictions]] = defaultdict(list)
+        for predictions in part.predictions:
+            own[_key(predictions.header, name, all_runs)].append(predictions)
+        for key, of_run in own.items():
+            header = replace(of_run[0].header, method="")
+            runs[key].append(replace(part, header=header, predictions=tuple(of_run)))
+    return runs.values()
 
 
 def _key(header: Header, name: str, all_runs: bool) -> tuple[Any, ...]:
@@ -196,19 +210,24 @@ def _some(names: Collection[str]) -> str:
 
 def _as_one(name: str, parts: list[LogContents]) -> LogContents:
     """Join the logs of one pool and run, method by method; a method that one lacks is missing."""
-    by_method = [{p.header.method: p for p in part.predictions} for part in parts]
+    by_method: list[dict[str, list[Predictions]]] = []
+    for part in parts:
+        methods: dict[str, list[Predictions]] = defaultdict(list)
+        for predictions in part.predictions:  # a table may hold several tasks
+            methods[predictions.header.method].append(predictions)
+        by_method.append(methods)
     missing = {method: reason for part in parts for method, reason in part.missing.items()}
     shared = [m for m in by_method[0] if all(m in methods for methods in by_method)]
     for methods in by_method:
         for method in methods:
             if method not in shared:
                 missing.setdefault(method, f"not every log of the pool {name} holds it")
-    header = _joint_header(name, [part.header for part in parts])
-    predictions = tuple(
-        _join([methods[method] for methods in by_method], replace(header, method=method))
+    header = _joint_header(name, [p.header for part in parts for p in part.predictions])
+    joined = tuple(
+        _join([p for methods in by_method for p in methods[method]], replace(header, method=method))
         for method in shared
     )
-    return LogContents(header, predictions, missing, ())
+    return LogContents(header, joined, missing, ())
 
 
 def _joint_header(name: str, headers: list[Header]) -> Header:

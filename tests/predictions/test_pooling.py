@@ -112,6 +112,28 @@ def test_a_log_that_cannot_be_used_is_no_part_of_its_pool(tmp_path: Path) -> Non
     assert len(pool) == 30 + 32
 
 
+def test_every_task_and_no_other_model_of_pooled_tables_is_kept(tmp_path: Path) -> None:
+    paths = []
+    for part, subject in enumerate(("a", "b")):
+        rows = [
+            f"{model},{subject}{i % 2},{model}{part}{i},{-1 - i},-3,0"
+            for model in ("m1", "m2")
+            for i in range(6)
+        ]
+        path = tmp_path / f"t_{part}.csv"
+        path.write_text("model,task,id,score_0,score_1,gold\n" + "\n".join(rows))
+        paths.append(path)
+    runs = load_predictions(paths, scores="sum", pool="t_*", cache=False)
+    assert {(p.header.model, p.header.task, len(p)) for p in runs} == {
+        ("m1", "t_*", 12),
+        ("m2", "t_*", 12),
+    }
+    for run in runs:
+        assert run.subject is not None
+        assert sorted(set(run.subject)) == ["a0", "a1", "b0", "b1"]
+        assert all(name.startswith(run.header.model) for name in run.doc_hash)
+
+
 @pytest.mark.parametrize(
     ("pool", "message"),
     [
