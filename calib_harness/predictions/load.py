@@ -14,6 +14,7 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 from calib_harness.core.confidence import METHODS
 from calib_harness.errors import UserError
 from calib_harness.predictions.files import LogsLike, find_files
+from calib_harness.predictions.foreign.harness_logs import with_header
 from calib_harness.predictions.foreign.table_form import TABLE_METHODS
 from calib_harness.predictions.foreign.table_runs import TableOptions
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
@@ -95,7 +96,7 @@ class PredictionStream:
     def find(self) -> LogReader:
         """Find the logs and what was run, without reading predictions."""
         samples, results = find_files(self.logs, self.storage_options)
-        found = describe_logs(samples, results)
+        found = [with_header(log) for log in describe_logs(samples, results)]
         if self.tasks is not None:
             found = _of_tasks(found, frozenset(self.tasks))
         if not self.all_runs:

@@ -17,7 +17,7 @@ from calib_harness.predictions.columns import (
     method_scores,
 )
 from calib_harness.predictions.files import describe
-from calib_harness.predictions.foreign.harness_logs import reader_of
+from calib_harness.predictions.foreign.harness_logs import harness_of
 from calib_harness.predictions.foreign.table_runs import TableOptions, read_table
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.kept import Store
@@ -87,9 +87,12 @@ class LogReader:
         return contents
 
     def _contents(self, log: Log) -> LogContents:
-        read_other = reader_of(log.file)
-        if read_other is not None:
-            return read_other(log)
+        harness = harness_of(log.file)
+        if harness is not None:
+            try:
+                return harness.read(log)
+            except NoSampleLogError:  # only called as its logs are
+                pass
         if log.file.is_table:
             return read_table(log, self.tables)
         try:

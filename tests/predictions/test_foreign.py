@@ -1,9 +1,10 @@
-"""Logs of other harnesses: files that they wrote, or in the layout that they document."""
+"""Logs of other harnesses: files that they wrote, or written here by hand; see the README."""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from calib_harness import UserError, load_predictions
 from calib_harness.predictions.table import Predictions
 
-DATA = Path(__file__).parent / "foreign_data"  # written by the tools themselves; see its README
+DATA = Path(__file__).parent / "foreign_data"  # its README says what wrote each
 
 
 def load(path: Path) -> list[Predictions]:
@@ -57,6 +58,47 @@ def test_inspect_confidences_of_a_scorer(tmp_path: Path) -> None:
     np.testing.assert_allclose(run.confidence, [0.1 + i / 10 for i in range(8)])
     right = [sample["scores"]["choice"]["value"] == "C" for sample in log["samples"]]
     assert run.correct.tolist() == right
+
+
+def rewrite_inspect(folder: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    (path,) = (DATA / "inspect").glob("*toy-mc*.json")
+    log = json.loads(path.read_text())
+    for sample in log["samples"]:
+        change(sample)
+    (folder / path.name).write_text(json.dumps(log))
+    return folder / path.name
+
+
+def test_inspect_letters_of_shuffled_choices_are_not_believed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def shuffle(sample: dict[str, Any]) -> None:
+        # The letters as shown stay in the tokens; target and score are of the order given.
+        shown = dict(zip("ABCD", "BCDA", strict=True))
+        for token in sample["output"]["choices"][0]["logprobs"]["content"]:
+            for one in (token, *token["top_logprobs"]):
+                letter = one["token"].strip()
+                one["token"] = f" {shown[letter]}" if letter in shown else one["token"]
+
+    (run,) = load(rewrite_inspect(tmp_path, shuffle))
+    assert not run.usable.any()
+    assert "the logged acc is not what the logged scores" in caplog.text
+
+
+def test_inspect_target_that_is_a_text_names_no_letter(tmp_path: Path) -> None:
+    def name(sample: dict[str, Any]) -> None:
+        sample["target"] = "Athens"
+
+    (run,) = load(rewrite_inspect(tmp_path, name))
+    assert (run.gold == -1).all()
+
+
+def test_inspect_archive_and_its_json_are_one_run(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (run,) = load_predictions(DATA / "inspect", tasks="toy_mc", cache=False)
+    assert run.header.label == "mockllm/model"
+    assert "mockllm/model on toy_mc was run 2 times" in caplog.text
 
 
 # -- HELM ------------------------------------------------------------------------------------
@@ -204,6 +246,17 @@ def test_olmes_gold_that_contradicts_its_accuracy_is_not_believed(tmp_path: Path
     assert not any(run.usable.any() for run in load(path))
 
 
+def test_olmes_lengths_in_bytes_are_not_guessed(tmp_path: Path) -> None:
+    write_olmes(tmp_path, with_requests=False)
+    assert [run.header.method for run in load(tmp_path)] == ["continuation-sum"]
+
+
+def test_a_table_called_predictions_is_a_table(tmp_path: Path) -> None:
+    (tmp_path / "predictions.jsonl").write_text('{"p0": 0.25, "p1": 0.75, "gold": 1}\n')
+    (run,) = load(tmp_path / "predictions.jsonl")
+    assert (run.header.method, run.gold.tolist()) == ("probabilities", [1])
+
+
 def test_olmes_generation_is_refused(tmp_path: Path) -> None:
     row = {"doc_id": 0, "model_output": [{"continuation": "42"}], "metrics": {}}
     (tmp_path / "task-001-gsm8k-predictions.jsonl").write_text(json.dumps(row))
@@ -232,6 +285,21 @@ def test_lighteval_details_of_letters_and_texts(tmp_path: Path) -> None:
         assert run.header.gold == "stated"
         assert len(run) == 12
         assert not math.isnan(run.confidence.sum())
+
+
+def test_lighteval_runs_are_told_apart_before_they_are_read(tmp_path: Path) -> None:
+    data = (DATA / "lighteval" / "piqa.parquet").read_bytes()
+    for model in ("a", "b"):
+        for date in ("2026-11-27T08-00-00.000000", "2026-11-28T08-00-00.000000"):
+            folder = tmp_path / "details" / "org" / model / date
+            folder.mkdir(parents=True)
+            for subject in ("x", "y"):
+                (folder / f"details_lighteval|piqa_{subject}|0_{date}.parquet").write_bytes(data)
+    runs = load_predictions(tmp_path, tasks=["piqa_x", "piqa_y"], pool="piqa_*", cache=False)
+    assert {(r.header.label, r.header.date[:10], len(r)) for r in runs} == {
+        ("org/a", "2026-11-28", 24),
+        ("org/b", "2026-11-28", 24),
+    }
 
 
 def test_lighteval_without_scores_is_refused(tmp_path: Path) -> None:

@@ -43,13 +43,24 @@ def read_helm(log: Log) -> LogContents:
     )
 
 
-def _header(log: Log, adapter: dict[str, Any]) -> Header:
+def helm_header(log: Log) -> Header:
+    """Tell what was run by the folder's name, as far as it does."""
     folder = log.file.folder.rstrip("/").rpartition("/")[2]
-    parts = [part for part in folder.split(",") if not part.startswith(("model=", "method="))]
+    parts = folder.split(",")
+    model = next((part for part in parts if part.startswith("model=")), "")
+    task = [part for part in parts if not part.startswith(("model=", "method="))]
     return replace(
         log.header,
-        model=str(adapter.get("model") or log.header.model),
-        task=",".join(parts) or folder,
+        model=model.removeprefix("model=") or log.header.model,
+        task=",".join(task) or folder,
+    )
+
+
+def _header(log: Log, adapter: dict[str, Any]) -> Header:
+    header = helm_header(log)
+    return replace(
+        header,
+        model=str(adapter.get("model") or header.model),
         n_shot=adapter.get("max_train_instances"),
     )
 

@@ -28,7 +28,9 @@ def read_inspect(log: Log) -> LogContents:
     """Read an evaluation: letters among the alternatives of the answer's token, or a confidence.
 
     A question has scores if the log holds an alternative for each of its letters at the place
-    where the answer was generated; else the sample's scores may hold a ``confidence``.
+    where the answer was generated; else the sample's scores may hold a ``confidence``. That the
+    letters mean the choices in the order given is checked on the logged correctness: a solver
+    that shuffles them logs the letters as shown.
 
     Raises
     ------
@@ -62,6 +64,12 @@ def read_inspect(log: Log) -> LogContents:
         "is of inspect_ai and holds neither log-probabilities of its letters (run it with "
         "--logprobs --top-logprobs 20) nor a confidence of its answers"
     )
+
+
+def inspect_header(log: Log) -> Header:
+    """Tell what was run by the head of an archive; by the whole of a JSON file."""
+    head, _ = _read(log.file.read())
+    return _header(log, head)
 
 
 def _read(data: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
@@ -105,32 +113,40 @@ def _header(log: Log, head: dict[str, Any]) -> Header:
 def _question(sample: dict[str, Any]) -> Question | None:
     choices = sample.get("choices") or []
     letters = LETTERS[: len(choices)]
-    scores = _letter_scores(sample, letters)
-    if len(letters) < 2 or scores is None:
+    found = _letter_scores(sample, letters)
+    if len(letters) < 2 or found is None:
         return None
+    answer, scores = found
     target = sample["target"]
-    names = target if isinstance(target, list) else list(str(target))
+    names = target if isinstance(target, list) else list(str(target))  # "AC": A and C
     text = sample["input"]
     return Question(
         id=f"{sample['id']} {sample.get('epoch', 1)}",
         text=text if isinstance(text, str) else json.dumps(text),
         choices=list(letters),
         scores=scores,
-        gold=[letters.index(name) for name in names if name in letters],
+        gold=[letters.index(name) for name in names] if set(names) <= set(letters) else [],
+        answer=letters.index(answer),
+        acc=_RIGHT.get(str(((sample.get("scores") or {}).get("choice") or {}).get("value"))),
     )
 
 
-def _letter_scores(sample: dict[str, Any], letters: tuple[str, ...]) -> list[float] | None:
-    """Log-probability of each letter where the answer's letter was generated."""
+def _letter_scores(
+    sample: dict[str, Any], letters: tuple[str, ...]
+) -> tuple[str, list[float]] | None:
+    """Return the letter that was generated last, and the log-probability of each letter there."""
     answers = (sample.get("output") or {}).get("choices") or []
     tokens = ((answers[0].get("logprobs") or {}).get("content") or []) if answers else []
     for token in reversed(tokens):  # what the model says last is its answer
-        if token["token"].strip() in letters:
+        answer = token["token"].strip()
+        if answer in letters:
             found = {
                 other["token"].strip(): float(other["logprob"])
                 for other in reversed(token.get("top_logprobs") or [])
             }
-            return [found[letter] for letter in letters] if set(letters) <= set(found) else None
+            if not set(letters) <= set(found):
+                return None
+            return answer, [found[letter] for letter in letters]
     return None
 
 

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from calib_harness.predictions.columns import UnusableLogError
 from calib_harness.predictions.foreign.scored import Question, contents_of
 from calib_harness.predictions.headers import Log
-from calib_harness.predictions.table import LogContents
+from calib_harness.predictions.table import Header, LogContents
 
 _NAME = re.compile(
     r"details_(?:[^|]*\|)?(?P<task>[^|]+)(?:\|(?P<shots>\d+))?(?:\|\d+)?_(?P<date>\d{4}-.*)"
@@ -42,6 +42,11 @@ def read_lighteval(log: Log) -> LogContents:
             "(lighteval 0.10 and later)"
         )
     questions = [_question(row, number) for number, row in enumerate(rows)]
+    return contents_of(lighteval_header(log), questions)
+
+
+def lighteval_header(log: Log) -> Header:
+    """Tell what was run by the names of folder and file."""
     header = log.header
     parts = [part for part in log.file.folder.split("/") if part]
     name = _NAME.fullmatch(log.file.stem)
@@ -53,7 +58,7 @@ def read_lighteval(log: Log) -> LogContents:
         header = replace(
             header, task=name["task"], date=name["date"], n_shot=int(shots) if shots else None
         )
-    return contents_of(header, questions)
+    return header
 
 
 def _question(row: dict[str, Any], number: int) -> Question:

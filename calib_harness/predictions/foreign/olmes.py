@@ -7,11 +7,11 @@ import re
 from dataclasses import replace
 from typing import Any
 
-from calib_harness.predictions.columns import UnusableLogError
+from calib_harness.predictions.columns import NoSampleLogError, UnusableLogError
 from calib_harness.predictions.foreign.scored import Question, contents_of
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.records import read_records
-from calib_harness.predictions.table import LogContents
+from calib_harness.predictions.table import Header, LogContents
 
 _NAME = re.compile(r"task-\d+-(?P<task>.+)-predictions")
 
@@ -33,15 +33,15 @@ def read_olmes(log: Log) -> LogContents:
                 continue
             try:
                 row = json.loads(record.data)
+                if not questions and "model_output" not in row:
+                    raise NoSampleLogError("has no model_output, so OLMES did not write it")
                 questions.append(_question(row, requests))
             except (ValueError, KeyError, TypeError, AttributeError) as error:
                 raise UnusableLogError(
                     f"is named as predictions of OLMES and is not written as they are "
                     f"({record.place}: {type(error).__name__} {error})"
                 ) from None
-    name = _NAME.fullmatch(log.file.stem)
-    header = replace(log.header, task=name["task"] if name else log.header.task)
-    contents = contents_of(_described(log, header), questions)
+    contents = contents_of(olmes_header(log), questions)
     return replace(contents, problems=(*problems, *contents.problems))
 
 
@@ -54,9 +54,11 @@ def _question(row: dict[str, Any], requests: dict[Any, list[dict[str, Any]]]) ->
         )
     asked = requests.get(row["doc_id"], [])
     texts = [str(request.get("continuation", "")) for request in asked]
-    if len(texts) != len(outputs):
-        # Without the requests the choices are known by their lengths alone.
-        texts = ["x" * int(output.get("num_chars") or 1) for output in outputs]
+    sized = len(texts) == len(outputs)
+    if not sized:
+        texts = [
+            f"choice {k} of a question whose requests are not there" for k in range(len(outputs))
+        ]
     metrics = row.get("metrics") or {}
     label = row.get("label", metrics.get("correct_choice"))
     gold = label if isinstance(label, list) else [] if label is None else [int(label)]
@@ -68,6 +70,7 @@ def _question(row: dict[str, Any], requests: dict[Any, list[dict[str, Any]]]) ->
         scores=[float(output["sum_logits"]) for output in outputs],
         gold=gold,
         acc=metrics.get("acc_raw"),
+        sized=sized,
     )
 
 
@@ -85,7 +88,10 @@ def _requests(log: Log) -> dict[Any, list[dict[str, Any]]]:
     return found
 
 
-def _described(log: Log, header: Any) -> Any:
+def olmes_header(log: Log) -> Header:
+    """Tell what was run by the file's name and the metrics beside it."""
+    name = _NAME.fullmatch(log.file.stem)
+    header = replace(log.header, task=name["task"] if name else log.header.task)
     path = log.file.path.replace("-predictions.jsonl", "-metrics.json")
     if path == log.file.path or not log.file.fs.exists(path):
         return header

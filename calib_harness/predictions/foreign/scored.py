@@ -43,11 +43,15 @@ class Question:
     gold : list of int
         Indices of the right choices.
     acc : float or None
-        Logged accuracy of the largest sum.
+        Logged accuracy of `answer`.
     tokens : list of list of float or None
         Log-probabilities of the tokens of each choice.
     truncated : int or None
         Tokens cut off the prompt.
+    answer : int or None
+        Index of the choice that was taken for the answer; None: that of the largest sum.
+    sized : bool
+        Whether the choices' texts are known, and with them their lengths in bytes.
     """
 
     id: str
@@ -58,6 +62,8 @@ class Question:
     acc: float | None = None
     truncated: int | None = None
     tokens: list[list[float]] | None = None
+    answer: int | None = None
+    sized: bool = True
 
 
 def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
@@ -71,6 +77,7 @@ def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
     )
     sums = pack_flat(flat, n_choices)
     top = np.where(np.isnan(sums), -np.inf, sums).argmax(axis=1)
+    answers = [k if q.answer is None else q.answer for q, k in zip(questions, top, strict=True)]
     logged = np.array([np.nan if q.acc is None else float(q.acc) for q in questions])
     settled = settle(
         stated,
@@ -78,7 +85,7 @@ def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
         stated=np.where(stated < n_choices, stated, -1),
         is_stated=np.ones(len(questions), dtype=bool),
         n_choices=n_choices,
-        evidence=[Evidence("acc", np.where(stated >= 0, logged, np.nan), top)],
+        evidence=[Evidence("acc", np.where(stated >= 0, logged, np.nan), np.array(answers))],
         documents={},
         shared=np.zeros(len(questions), dtype=bool),
     )
@@ -120,6 +127,8 @@ def _cloze_tables(
         tokens = np.array([token for choice in own for token in choice], dtype=np.float64)
     else:
         missing |= {name: _NO_TOKENS for name, m in METHODS.items() if m.needs_token_logprobs}
+    if not all(q.sized for q in questions):
+        missing["continuation-bytes"] = "the log does not hold the choices' texts"
     sizes = np.array([len(c.removeprefix(" ").encode()) for q in questions for c in q.choices])
     return {
         name: pack_flat(
