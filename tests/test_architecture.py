@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -38,7 +39,7 @@ FORBIDDEN = {
     "analysis": {"torch", "lm_eval", "transformers"},
     "figures": {"torch", "lm_eval", "transformers"},
     "page": {"torch", "lm_eval", "transformers"},
-    "sweep": {"torch", "transformers"},
+    "sweep": {"torch", "lm_eval", "transformers"},
 }
 
 # Files of `cli` are named after commands; an `__init__` is a folder's face.
@@ -92,6 +93,19 @@ def test_a_room_imports_only_rooms_it_may(path):
 def test_every_file_belongs_to_a_room():
     known = set(ALLOWED) | OPEN | {"__init__", "__main__"}
     assert {room_of(path) for path in PACKAGE.rglob("*.py")} <= known
+
+
+def test_the_floor_plan_names_every_room_and_every_file_that_it_names_exists():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text(encoding="utf-8")
+    plan = page[page.index("## Rooms") : page.index("## One question")]
+    assert [name for name in (set(ALLOWED) | OPEN) if f"`{name}`" not in plan] == []
+    named = re.findall(r"`([\w/]+\.(?:py|js|html|pyi))`", page)
+    there = [f"/{path.relative_to(PACKAGE.parent)}" for path in PACKAGE.rglob("*.*")]
+    there += [
+        f"/{path.relative_to(PACKAGE.parent)}" for path in (PACKAGE.parent / "tests").glob("*.py")
+    ]
+    assert len(named) > 40
+    assert [name for name in named if not any(path.endswith(f"/{name}") for path in there)] == []
 
 
 def test_the_check_notices_a_trespass():

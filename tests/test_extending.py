@@ -7,15 +7,21 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from lm_eval.api.registry import filter_registry
+from matplotlib.figure import Figure
+from typer.testing import CliRunner
 
+from calib_harness import load_predictions
+from calib_harness.cli import plot
 from calib_harness.core import registry
 from calib_harness.harness.responses import TokenLogprobs
+from calib_harness.predictions.samples import write_example_log
 from calib_harness.sweep.drive import Retries, drive
 from calib_harness.sweep.planning.plan import make_plan
 from calib_harness.sweep.running.execute import Job
-from tests.conftest import ROOT
+from tests.conftest import CLOZE, ROOT
 
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
 
@@ -75,3 +81,36 @@ def test_method_scores_a_response(monkeypatch: pytest.MonkeyPatch) -> None:
     method = example("A method")["ContinuationMax"]
     response = TokenLogprobs(-3.0, False, [-2.0, -1.0])
     assert method().apply([[response]], [{}]) == [(-1.0, False)]
+
+
+def test_task_may_use_a_registered_filter_of_its_own(
+    make_lm: Any, evaluate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(filter_registry, "_objs", dict(filter_registry._objs))
+    example("A method")
+    task = CLOZE + (
+        "filter_list:\n  - {name: largest, filter: [{function: continuation-max}]}\n"
+        "  - {name: sum, filter: [{function: continuation-sum}]}\n"
+    )
+    results = evaluate(make_lm(), task)["results"]["toy"]
+    assert 0 <= results["acc,largest"] <= 1
+    assert results["ece,largest"] != results["ece,sum"]
+
+
+def test_figure_draws_its_numbers_and_has_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plot.app, "registered_commands", list(plot.app.registered_commands))
+    names = example("A figure")
+    for model, sharpness in (("org/m", 1.0), ("org/m-chat", 3.0)):
+        write_example_log(tmp_path / "out", model=model, task="toy", n=50, sharpness=sharpness)
+    runs = load_predictions(tmp_path / "out", cache=False)
+    display = names["ConfidencesDisplay"].from_predictions(*runs).plot(Figure().subplots())
+    for run, line in zip(runs, display.ax_.lines, strict=True):
+        for at, share in zip(line.get_xdata(), line.get_ydata(), strict=True):
+            assert share == pytest.approx(np.mean(run.confidence <= at))
+    file = tmp_path / "confidences.svg"
+    asked = ["confidences", str(tmp_path / "out"), "--no-cache", "-o", str(file)]
+    done = CliRunner().invoke(plot.app, asked)
+    assert done.exit_code == 0, done.output
+    assert file.read_bytes().startswith(b"<?xml")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import re
 import shlex
 from pathlib import Path
@@ -57,8 +56,7 @@ def test_names_that_the_documentation_imports_exist():
                 continue  # run by test_docs.py
             for node in ast.walk(ast.parse(block)):
                 if isinstance(node, ast.ImportFrom):
-                    module = importlib.import_module(node.module)
-                    assert all(hasattr(module, alias.name) for alias in node.names), block
+                    exec(ast.unparse(node), {})  # raises ImportError of what is not there
                     n_names += len(node.names)
     assert n_names > 3
 

@@ -237,6 +237,8 @@ def continuation_scores(
         return _per_unit(scored, n_tokens)
     if method == "continuation-bytes":
         return _per_unit(scored, n_bytes)
+    if method not in ("continuation-sum", "choice"):
+        raise ValueError(f"method must be one that has a formula here; got {method!r}.")
     return scored
 
 

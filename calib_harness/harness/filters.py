@@ -242,6 +242,14 @@ FILTERS: dict[str, type[MethodFilter]] = {
 } | DERIVED_FILTERS
 
 
+def is_method_filter(name: object) -> bool:
+    """Say whether lm-eval's registry has a method's filter of this name, ours or another's."""
+    if not isinstance(name, str) or name not in filter_registry:
+        return False
+    found = filter_registry.get(name)
+    return isinstance(found, type) and issubclass(found, MethodFilter)
+
+
 def as_response(response: Any) -> TokenLogprobs:
     """Accept what `loglikelihood` returns, too, so that filters work in any task."""
     if isinstance(response, TokenLogprobs):

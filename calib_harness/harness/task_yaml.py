@@ -12,7 +12,7 @@ from calib_harness.core.metrics import METRICS
 from calib_harness.core.options import DEFAULTS, check_options
 from calib_harness.errors import UserError
 from calib_harness.harness.choice_orders import check_orders
-from calib_harness.harness.filters import FILTERS
+from calib_harness.harness.filters import FILTERS, is_method_filter
 from calib_harness.harness.stock_metrics import STOCK_METRICS
 from calib_harness.text import did_you_mean
 
@@ -179,12 +179,14 @@ def check_filter_list(task: str, filter_list: Sequence[Mapping[str, Any]]) -> No
     Raises
     ------
     UserError
-        If an entry is no mapping, a name stands twice, or a step of a filter is not one of ours.
+        If an entry is no mapping, a name stands twice, or a step of a filter is
+        no `MethodFilter`.
     """
     for entry in check_entries(task, "filter_list", filter_list, keys=("name", "filter")):
         where = f"filter of '{entry['name']}'"
         for step in check_entries(task, where, entry["filter"], keys=("function",)):
-            check_name(task, where, step["function"], FILTERS)
+            if not is_method_filter(step["function"]):
+                check_name(task, where, step["function"], FILTERS)
     _check_distinct(task, "filter_list", [entry["name"] for entry in filter_list])
 
 

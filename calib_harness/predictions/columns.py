@@ -271,7 +271,7 @@ def method_scores(columns: Columns) -> tuple[dict[str, Floats], dict[str, str]]:
         missing["continuation-bytes"] = "the choices are in the context, not in the continuation"
     if columns.n_without_tokens == len(columns):
         reason = "the log has no log-probabilities of single tokens (score a *_calib_cloze task)"
-        missing.update(dict.fromkeys(("continuation-min", "continuation-mean"), reason))
+        missing |= {name: reason for name, m in METHODS.items() if m.needs_token_logprobs}
     if (logprobs[np.isfinite(logprobs)] > _ROUNDING).any():
         raise UnusableLogError(
             f"scores continuations by more than 0 (up to {np.nanmax(logprobs):.3g}), so these are "

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from calib_harness import METHODS, choice_score, pack_scores, softmax_scores, top_label, usable_rows
-from calib_harness.core.confidence import is_lettered
+from calib_harness.core import confidence
+from calib_harness.core.confidence import Method, is_lettered
 
 NAN, INF = math.nan, math.inf
 
@@ -57,6 +58,15 @@ def test_continuation_bytes_needs_bytes() -> None:
 def test_unknown_method_fails_on_no_tokens_too() -> None:
     with pytest.raises(ValueError, match="method must be one of 'continuation-sum'"):
         choice_score([], "sum")
+
+
+def test_method_without_a_formula_is_refused_and_is_no_sum(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    row = Method("continuation-new", "cloze", "", True)
+    monkeypatch.setattr(confidence, "METHODS", {**METHODS, row.name: row})
+    with pytest.raises(ValueError, match="has a formula here; got 'continuation-new'"):
+        choice_score([-1.0, -2.0], "continuation-new")
 
 
 def test_pack_scores_pads_and_blanks_unusable_questions() -> None:

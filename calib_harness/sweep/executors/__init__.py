@@ -1,11 +1,12 @@
 """Executors: what carries out jobs, on this machine or on many.
 
 Another one, for a cluster's queue, needs the six short methods of :class:`Executor`, its name in
-``Execution.executor`` of the spec and in ``--executor``, and a line in ``sweep._executor``. With
-submitit: ``submit`` keeps ``AutoExecutor(...).submit(execute, job)``, ``wait`` asks these jobs for
-``done()`` and collects ``result()``, ``stop`` calls ``cancel()`` on them; ``has_room`` is always
-true, ``check`` and ``close`` have nothing to do. Jobs and outcomes can be pickled, what a run needs
-is in its job, and whatever happens to the job, its state is in the sweep's folder.
+``Execution.executor`` of the spec and in ``--executor``, and a branch in ``_executor`` of
+``sweep/commands.py``. With submitit: ``submit`` keeps ``AutoExecutor(...).submit(execute, job)``,
+``wait`` asks these jobs for ``done()`` and collects ``result()``, ``stop`` calls ``cancel()`` on
+them; ``has_room`` is always true, ``check`` and ``close`` have nothing to do. Jobs and outcomes can
+be pickled, what a run needs is in its job, and whatever happens to the job, its state is in the
+sweep's folder.
 """
 
 from __future__ import annotations
