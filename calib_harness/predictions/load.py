@@ -239,7 +239,8 @@ def check_methods(methods: Iterable[str] | None) -> tuple[str, ...] | None:
     unknown = [name for name in names if name not in (*METHODS, *TABLE_METHODS)]
     if unknown or not names:
         raise UserError(
-            f"--methods must be among {', '.join(METHODS)}; got {', '.join(unknown) or 'none'}."
+            f"--methods must be among {', '.join((*METHODS, *TABLE_METHODS))}; got "
+            f"{', '.join(unknown) or 'none'}."
         )
     return names
 

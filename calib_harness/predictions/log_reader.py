@@ -27,6 +27,11 @@ from calib_harness.predictions.table import UNDECIDED, LogContents, Predictions
 logger = logging.getLogger(__name__)
 
 _NAMED = 5  # problems of one file that are named one by one
+_LEFT_OUT = (
+    "those with a known gold, or none, count as wrong in acc, and every other metric leaves them "
+    "all out"
+)
+_NO_METRIC = "so no metric can be computed"
 
 
 class LogReader:
@@ -97,8 +102,13 @@ class LogReader:
             return read_table(log, self.tables)
         try:
             return self.store.get(log, read_log)
-        except NoSampleLogError:
-            return read_table(log, self.tables)
+        except NoSampleLogError as no_log:
+            try:
+                return read_table(log, self.tables)
+            except ArgumentError:
+                raise
+            except UserError as no_table:
+                raise UserError(f"{str(no_table).rstrip('.')}; as a log, {no_log}.") from None
 
     def _unusable(self, sentence: str) -> str:
         logger.warning("%s; it is left out", sentence)
@@ -159,12 +169,11 @@ def _report(contents: LogContents, log: Log) -> None:
             undecided = int((predictions.gold == UNDECIDED).sum())
             logger.warning(
                 "%s: %d of %d questions cannot be used (%d without a gold choice, %d of which it "
-                "is not known which choice is right, the others without finite scores); those "
-                "with a known gold, or none, count as wrong in acc, and every other metric "
-                "leaves them all out",
+                "is not known which choice is right, the others without finite scores); %s",
                 log.file.url,
                 unusable,
                 len(predictions),
                 no_gold,
                 undecided,
+                _LEFT_OUT if (predictions.gold >= 0).any() else _NO_METRIC,
             )

@@ -277,8 +277,8 @@ def test_file_of_something_else_is_named(tmp_path: Path, caplog: pytest.LogCaptu
     (tmp_path / "data.jsonl").write_text(json.dumps({"question": "?"}) + "\n")
     write_run(tmp_path, ENTRIES)
     assert len(load(tmp_path)) == 1
-    assert "data.jsonl: line 1 was skipped: it has no 'arguments' and 'resps'" in caplog.text
-    assert "data.jsonl holds no usable question" in caplog.text
+    assert "data.jsonl has the columns question, which do not say what is what" in caplog.text
+    assert "as a log, it has no 'arguments' and 'resps'" in caplog.text
 
 
 def test_missing_methods_are_listed_with_the_reason(

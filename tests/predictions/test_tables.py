@@ -204,10 +204,20 @@ def test_a_question_without_gold_does_not_shift_the_gold_of_others(tmp_path: Pat
     assert run.gold.tolist() == [-1 if i == 0 else GOLD[i] for i in order]
 
 
-def test_a_table_without_any_gold_says_so(tmp_path: Path) -> None:
+def test_a_table_without_any_gold_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "t.csv").write_text("p0,p1,gold\n.5,.5,\n.5,.5,\n")
     (run,) = load(tmp_path / "t.csv")
     assert run.header.gold == "none"
+    assert "so no metric can be computed" in caplog.text
+    assert "count as wrong" not in caplog.text
+
+
+def test_a_method_that_a_table_lacks_is_named_with_what_it_holds(tmp_path: Path) -> None:
+    path = write(WIDE, tmp_path / "t.csv")
+    with pytest.raises(UserError, match="the table holds what is read as continuation-sum"):
+        load(path, scores="sum", methods="choice")
+    with pytest.raises(UserError, match=r"--methods must be among .*choice, probabilities, conf"):
+        load(path, methods="guess")
 
 
 def test_several_right_choices_and_missing_ones_are_counted(
@@ -279,7 +289,7 @@ BAD = {
     "scores of a table without": (
         "confidence,correct\n.5,1\n",
         {"scores": "sum"},
-        "scores is given as sum, but .* has no column of scores",
+        "scores is given as sum, but no column of scores is found",
     ),
     "a method that is none": (
         "p0,p1,gold\n.5,.5,0\n",

@@ -134,9 +134,10 @@ def table_form(
     if roles.get("confidence") and roles.get("correct"):
         _check_decided(["confidence", "correct"], names, given, where)
         if scores is not None:
-            raise ArgumentError(
-                f"scores is given as {scores}, but {where} has no column of scores, only of "
-                "confidences; leave it out."
+            raise UserError(
+                f"{where}: scores is given as {scores}, but no column of scores is found, only "
+                "confidences; read it without, or say which are the scores with columns "
+                "(scores=NAME|NAME|…)."
             )
         return TableForm(CONFIDENCE, (roles["confidence"],), correct=roles["correct"], **shared)
     raise UserError(

@@ -89,7 +89,9 @@ def read_table(log: Log, options: TableOptions) -> LogContents:
     header = _header(log.header, form, options)
     problems = list(table.problems)
     predictions = tuple(_runs(table, header, problems))
-    return LogContents(header, predictions, {}, tuple(problems))
+    reason = f"the table holds what is read as {header.method}"
+    missing = {name: reason for name in METHODS if name != header.method}
+    return LogContents(header, predictions, missing, tuple(problems))
 
 
 def _number_columns(form: TableForm) -> tuple[str, ...]:
