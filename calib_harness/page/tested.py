@@ -180,9 +180,9 @@ def _verdicts(found: Comparison) -> list[dict[str, Any]]:
                 "task": each.task,
                 "method": each.method,
                 "sentences": list(each.sentences),
-                "pairs": each.n_pairs,
-                "worse": each.n_worse,
-                "better": each.n_better,
+                "pairs": int(each.n_pairs),
+                "worse": int(each.n_worse),
+                "better": int(each.n_better),
                 "change": cast(int, sizes.idxmax()) if len(sizes) else None,
             }
         )
@@ -197,7 +197,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     return [
         {
             str(key): None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in row.items()
+            for key, each in row.items()
+            # Columns of mixed kinds hold numpy's numbers, which JSON does not know.
+            for value in [each.item() if isinstance(each, np.generic) else each]
         }
         for row in frame.to_dict("records")
     ]

@@ -13,7 +13,7 @@ import pytest
 
 from calib_harness.cli import app
 from calib_harness.errors import UserError
-from calib_harness.page import make_report, numbers
+from calib_harness.page import make_report, numbers, tested
 from calib_harness.page.make import _resamples_for
 from calib_harness.page.packing import printed_alike
 from tests.predictions.entries import entry, write_run
@@ -167,3 +167,11 @@ def test_a_page_of_very_many_answers_keeps_fewer_diagrams(runs, tmp_path, monkey
 def test_resamples_become_fewer_with_the_size_of_the_page(entries, answers, n_resamples):
     runs = [range(answers // entries)] * entries
     assert _resamples_for(runs) == pytest.approx(n_resamples, abs=1)
+
+
+def test_records_with_numpys_numbers_are_json():
+    # A column of counts with a gap holds numpy's integers: no page was written.
+    counts = pd.Series([np.int64(3), None], dtype=object)
+    frame = pd.DataFrame({"n_shot": counts, "mean": [0.5, np.nan]})
+    expected = [{"n_shot": 3, "mean": 0.5}, {"n_shot": None, "mean": None}]
+    assert json.loads(json.dumps(tested._records(frame))) == expected
