@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from calib_harness.core.confidence import METHODS
-from calib_harness.errors import UserError
+from calib_harness.errors import ArgumentError, UserError
 from calib_harness.predictions.files import LogsLike, find_files
-from calib_harness.predictions.foreign.harness_logs import with_header
+from calib_harness.predictions.foreign.harness_logs import may_be_table, with_header
 from calib_harness.predictions.foreign.table_form import TABLE_METHODS
 from calib_harness.predictions.foreign.table_runs import TableOptions
 from calib_harness.predictions.headers import Log, describe_logs, newest_runs
@@ -97,6 +97,7 @@ class PredictionStream:
         """Find the logs and what was run, without reading predictions."""
         samples, results = find_files(self.logs, self.storage_options)
         found = [with_header(log) for log in describe_logs(samples, results)]
+        self._check_tables(found)
         if self.tasks is not None:
             found = _of_tasks(found, frozenset(self.tasks))
         if not self.all_runs:
@@ -108,6 +109,15 @@ class PredictionStream:
             folder = default_cache() if is_default else Path(str(self.cache))
         tables = TableOptions(self.columns, self.scores, self.about)
         return LogReader(found, Store(folder), tables)
+
+    def _check_tables(self, found: list[Log]) -> None:
+        """Refuse what is said of tables where there are none."""
+        given = [name for name in ("columns", "scores", "about") if getattr(self, name)]
+        if given and not any(may_be_table(log.file) for log in found):
+            raise ArgumentError(
+                f"{given[0]} tells how tables are read, but LOGS holds no table (first: "
+                f"{found[0].file.url}); leave it out."
+            )
 
     def read(self, reader: LogReader) -> Iterator[Predictions]:
         """Yield what found logs hold of the wanted methods; say what is missing."""

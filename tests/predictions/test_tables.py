@@ -15,6 +15,7 @@ from calib_harness import UserError, brier_score, ece, load_predictions, metrics
 from calib_harness.analysis.metrics_frame import TOP_LABEL_METRICS
 from calib_harness.core.metrics import METRICS
 from calib_harness.page import make_report
+from calib_harness.predictions.samples import write_example_log
 from calib_harness.predictions.table import UNDECIDED, Predictions
 
 RNG = np.random.default_rng(0)
@@ -266,6 +267,16 @@ BAD = {
         {},
         "names as right in row 3 the choice 2 of 2",
     ),
+    "gold from 1 of lettered choices": (
+        "id,choice,prob,gold\na,A,.5,1\na,B,.5,1\nb,A,.5,2\nb,B,.5,2\n",
+        {},
+        "names as right in row 3 the choice 2 of 2",
+    ),
+    "columns from 1 and a gold that may be": (
+        "p1,p2,p3,gold\n.5,.3,.2,1\n.2,.3,.5,2\n",
+        {},
+        r"counts its choices from 1 \(p1, …\) .* from 0 or from 1 is not known",
+    ),
     "two columns that may be the gold": (
         "p0,p1,target,answer\n.5,.5,0,1\n",
         {},
@@ -345,3 +356,20 @@ def test_a_table_within_a_folder_is_no_log(tmp_path: Path) -> None:
     write(WIDE, tmp_path / "pairs.csv")
     with pytest.raises(UserError, match="holds no sample log"):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("gold", [[0, 1, 2], ["B", "C", "B"]])
+def test_columns_from_1_with_a_gold_that_is_clear(tmp_path: Path, gold: list[Any]) -> None:
+    frame = pd.DataFrame({f"logit_{k + 1}": SCORES[:3, k] for k in range(3)}).assign(gold=gold)
+    (run,) = load(write(frame, tmp_path / "t.csv"))
+    assert run.gold.tolist() == ([0, 1, 2] if gold[0] == 0 else [1, 2, 1])
+
+
+@pytest.mark.parametrize("name", ["about", "scores", "columns"])
+def test_what_is_said_of_tables_is_not_ignored_where_there_are_none(
+    tmp_path: Path, name: str
+) -> None:
+    write_example_log(tmp_path, model="org/m", task="toy", n=3)
+    said = {"about": {"model": "x"}, "scores": "sum", "columns": {"gold": "x"}}[name]
+    with pytest.raises(UserError, match=f"^{name} tells how tables are read, but LOGS holds no"):
+        load(tmp_path, **{name: said})

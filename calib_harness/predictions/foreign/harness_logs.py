@@ -50,6 +50,12 @@ def harness_of(file: File) -> Harness | None:
     return next((one for one in HARNESSES if one.name.fullmatch(file.name)), None)
 
 
+def may_be_table(file: File) -> bool:
+    """Whether a file's name leaves open that it is a table: no log of lm-eval's, or another's."""
+    named_as_log = file.name.startswith("samples_") or harness_of(file) is not None
+    return not named_as_log or file.name.endswith("predictions.jsonl")
+
+
 def with_header(log: Log) -> Log:
     """Return a log with what its harness says was run, so that repetitions and tasks are known.
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from calib_harness.core.checks import as_gold
-from calib_harness.core.confidence import LETTERS, METHODS, pack_flat
+from calib_harness.core.confidence import METHODS, pack_flat
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.columns import UnusableLogError
 from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
@@ -21,6 +21,15 @@ from calib_harness.predictions.foreign.table_form import (
     TABLE_METHODS,
     TableForm,
     table_form,
+)
+from calib_harness.predictions.foreign.table_gold import (
+    NO_GOLD,
+    check_first,
+    check_one_gold,
+    check_within,
+    gold_index,
+    index_named,
+    truth,
 )
 from calib_harness.predictions.gold import NONE, STATED
 from calib_harness.predictions.headers import Log
@@ -36,8 +45,6 @@ from calib_harness.predictions.table import (
 #: What `about` may say of a table that does not say it itself.
 ABOUT = ("model", "task", "method", "n_shot", "revision", "settings")
 _SUM_TOLERANCE = 1e-3  # of probabilities that were rounded for printing
-_NO_GOLD = frozenset(["", "-1", "nan", "none", "null"])
-_TRUE, _FALSE = frozenset(["true", "1", "1.0", "yes"]), frozenset(["false", "0", "0.0", "no"])
 
 
 @dataclass(frozen=True)
@@ -172,14 +179,11 @@ def _by_question(rows: _Rows, form: TableForm) -> _Table:
         flat = np.array([score for values in lists for score in values], dtype=np.float64)
     table = pack_flat(_as_scores(flat, form.kind), n_choices)
     _check_probabilities(flat, n_choices, form.kind)
-    gold = _gold_index(rows.texts(form.gold), form.gold)
-    beyond = (gold >= n_choices) & (n_choices > 0)
-    if beyond.any():
-        row = int(np.argmax(beyond))
-        raise UnusableLogError(
-            f"names as right in row {row + 1} the choice {gold[row]} of {n_choices[row]}, counted "
-            f"from 0; give {form.gold} as an index from 0, or as a letter"
-        )
+    gold_texts = rows.texts(form.gold)
+    gold = gold_index(gold_texts, form.gold)
+    check_within(gold, n_choices, np.arange(rows.n), form.gold)
+    if len(form.scores) > 1:
+        check_first(gold_texts, gold, form.scores[0], form.gold)
     return _Table(table, gold, *_keys(rows, form), [])
 
 
@@ -219,7 +223,7 @@ def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
 
 def _by_confidence(rows: _Rows, form: TableForm) -> _Table:
     confidence = rows.numbers(form.scores[0])
-    correct = _truth(rows.texts(form.correct), form.correct)
+    correct = truth(rows.texts(form.correct), form.correct)
     scores = confidence_scores(confidence)
     gold = np.where(np.isnan(correct), -1, 1 - np.nan_to_num(correct)).astype(np.int64)
     return _Table(scores, gold, *_keys(rows, form), [])
@@ -253,14 +257,14 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
         problems.append(f"{int(holes.sum())} of {n} questions lack a choice before their last")
     gold = np.full(n, -1)
     if form.is_gold:
-        right = _truth(rows.texts(form.is_gold), form.is_gold)[first_rows] == 1
+        right = truth(rows.texts(form.is_gold), form.is_gold)[first_rows] == 1
         counts = np.bincount(question[first_rows][right], minlength=n)
         gold[question[first_rows][right]] = position[first_rows][right]
         gold[counts > 1] = UNDECIDED
     else:
         wanted = rows.texts(form.gold)
-        _check_one_gold(wanted, question, first, form.gold)
-        if set(wanted.categories) - _NO_GOLD <= set(labels.categories):
+        check_one_gold(wanted, question, first, form.gold)
+        if set(wanted.categories) - NO_GOLD <= set(labels.categories):
             same = np.asarray(wanted.astype(object) == labels.astype(object))
             gold[question[same]] = position[same]
         elif start:
@@ -269,25 +273,14 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
                 "that are none of them; give both columns in the same way"
             )
         else:
-            gold = _gold_index(wanted, form.gold)[first]
+            gold = gold_index(wanted, form.gold)[first]
+            check_within(gold, width - present[:, ::-1].argmax(axis=1), first, form.gold)
     if form.kind == "prob":
         _check_probabilities(
             np.exp(table[present & ~spoilt[:, None]]), present[~spoilt].sum(axis=1), "prob"
         )
     subject = None if subject is None else subject[first]
     return _Table(table, gold, ids[first], model[first], task[first], subject, problems)
-
-
-def _check_one_gold(wanted: pd.Categorical, question: Ints, first: Ints, name: str) -> None:
-    """Refuse a column that says of each choice whether it is right, not which one is."""
-    differs = wanted.codes != wanted.codes[first][question]
-    if differs.any():
-        row = int(np.argmax(differs))
-        raise UnusableLogError(
-            f"names in row {row + 1} of {name} another right choice than in an earlier row of the "
-            "same question; if it says whether the row's choice is right, give it as is_gold "
-            f"with columns (is_gold={name})"
-        )
 
 
 def _questions(
@@ -309,7 +302,7 @@ def _positions(labels: pd.Categorical, question: Ints) -> tuple[Ints, int]:
     if (labels.codes < 0).any():
         row = int(np.argmax(labels.codes < 0))
         raise UnusableLogError(f"does not say in row {row + 1} which choice it is about")
-    named = [_index_named(str(label)) for label in labels.categories]
+    named = [index_named(str(label)) for label in labels.categories]
     if named and min(named) >= 0 and max(named) < 1000:
         start = 1 if min(named) == 1 and all(str(c).isdecimal() for c in labels.categories) else 0
         return np.asarray(np.array(named, dtype=np.int64)[labels.codes] - start), start
@@ -325,44 +318,6 @@ def _keys(
         ids = np.array([f"row {i}" for i in range(1, rows.n + 1)], dtype=object)
     subject = np.asarray(rows.texts(form.subject).astype(object)) if form.subject else None
     return ids, rows.texts(form.model), rows.texts(form.task), subject
-
-
-def _index_named(text: str) -> int:
-    """Index that a text names: a number counted from 0, or a letter; -1 if neither."""
-    stripped = text.strip().strip("().: ")
-    if stripped.upper() in LETTERS:
-        return LETTERS.index(stripped.upper())
-    try:
-        number = float(stripped)
-    except ValueError:
-        return -1
-    return int(number) if number.is_integer() and 0 <= number < 2**31 else -1
-
-
-def _gold_index(texts: pd.Categorical, name: str) -> Ints:
-    """Index of each row's right choice; -1 where the cell is empty."""
-    named = []
-    for category in texts.categories:
-        text = str(category).strip()
-        index = _index_named(text)
-        if index < 0 and text.lower() not in _NO_GOLD:
-            raise UnusableLogError(
-                f"names in {name} the right choice as {text[:40]!r}, expected an index from 0 or "
-                "a letter"
-            )
-        named.append(index)
-    return np.where(texts.codes >= 0, np.array([*named, -1])[texts.codes], -1)
-
-
-def _truth(texts: pd.Categorical, name: str) -> Floats:
-    """Return 1 or 0 for each row; NaN where the cell is empty."""
-    values = []
-    for category in texts.categories:
-        text = str(category).strip().lower()
-        if text not in _TRUE and text not in _FALSE and text not in ("", "nan", "none"):
-            raise UnusableLogError(f"holds {text[:40]!r} in {name}, expected true or false, 1 or 0")
-        values.append(1.0 if text in _TRUE else 0.0 if text in _FALSE else np.nan)
-    return np.where(texts.codes >= 0, np.array([*values, np.nan])[texts.codes], np.nan)
 
 
 def _runs(table: _Table, header: Header, problems: list[str]) -> Iterator[Predictions]:
