@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 Logs = Annotated[
     list[str],
-    typer.Argument(help="Sample logs: files, folders, URLs (hf://, …)."),
+    typer.Argument(help="Logs: files, folders, URLs."),
 ]
 Metrics = Annotated[
     str | None, typer.Option("--metrics", help="Comma-separated names, e.g. ece,sce,auroc.")
@@ -30,36 +30,38 @@ Methods = Annotated[
 ]
 Tasks = Annotated[str | None, typer.Option("--tasks", help="Comma-separated task names.")]
 NBins = Annotated[int, typer.Option("--n-bins", help="Number of bins M.")]
-Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass or adaptive.")]
+Binning = Annotated[str, typer.Option("--binning", help="uniform, equal_mass, adaptive.")]
 Seed = Annotated[int, typer.Option("--seed", help="Of the bootstrap.")]
 AllRuns = Annotated[bool, typer.Option("--all-runs", help="Keep repeated runs, not the newest.")]
 Pool = Annotated[
     str | None,
     typer.Option(
         "--pool",
-        help="Groups or patterns (mmlu, bbh, 'mmlu_*'): all their questions count as one task's.",
+        help="Groups or patterns as one task: mmlu, ...",
     ),
 ]
 Columns = Annotated[
     str | None,
-    typer.Option(
-        "--columns", help="Of tables: what holds what, e.g. gold=answer,scores=lp_a|lp_b."
-    ),
+    typer.Option("--columns", help="Of tables: gold=answer,scores=lp_a|lp_b, ..."),
 ]
 Scores = Annotated[
     str | None,
-    typer.Option("--scores", help="Of tables: sum, min, mean, bytes, letter, logit or prob."),
+    typer.Option("--scores", help="Of tables: sum, min, mean, logit, prob, ..."),
 ]
 About = Annotated[
     str | None,
-    typer.Option("--about", help="What a table does not say, e.g. model=org/m,task=arc,n_shot=5."),
+    typer.Option("--about", help="Of tables: model=org/m,task=arc, ..."),
 ]
+# The same where tables are the exception: docs/how-to/tables.md tells of them, help does not.
+QuietColumns = Annotated[str | None, typer.Option("--columns", hidden=True)]
+QuietScores = Annotated[str | None, typer.Option("--scores", hidden=True)]
+QuietAbout = Annotated[str | None, typer.Option("--about", hidden=True)]
 Form = Annotated[
     Format | None,
     typer.Option(
         "--format",
         metavar="<name>",
-        help="table, csv, json, markdown or latex (default: as --output ends, or table).",
+        help="table, csv, json, markdown or latex.",
     ),
 ]
 Output = Annotated[Path | None, typer.Option("--output", help="Write here instead of printing.")]

@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from calib_harness.cli.common import (
-    About,
     Binning,
     Cache,
-    Columns,
     Form,
     Logs,
     Methods,
@@ -21,7 +19,9 @@ from calib_harness.cli.common import (
     NoCache,
     Output,
     Pool,
-    Scores,
+    QuietAbout,
+    QuietColumns,
+    QuietScores,
     Seed,
     Tasks,
     cache_of,
@@ -61,7 +61,7 @@ def compare(
     ] = None,
     by: Annotated[
         str | None,
-        typer.Option(help="A setting of each model: n_shot, chat_template, dtype=float32, ..."),
+        typer.Option(help="A setting: n_shot, chat_template, ..."),
     ] = None,
     ladder: Annotated[
         bool, typer.Option("--ladder", help="What a temperature, and a letter's bias, mend.")
@@ -70,9 +70,9 @@ def compare(
     methods: Methods = None,
     tasks: Tasks = None,
     pool: Pool = None,
-    columns: Columns = None,
-    scores: Scores = None,
-    about: About = None,
+    columns: QuietColumns = None,
+    scores: QuietScores = None,
+    about: QuietAbout = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     resamples: Annotated[
@@ -87,15 +87,12 @@ def compare(
 ) -> None:
     """Aligned against base models (or stages, or settings) on the same questions.
 
-    Calibration errors are judged by their excess over what a calibrated model would
-    show; calibration_loss is the primary test. Holm's correction (p_holm) runs over
-    the tests of one metric: all pairs, tasks, methods and settings in the table.
+    calibration_loss is the primary test; errors count by their excess over a
+    calibrated model's. p_holm is corrected over all tests of one metric.
 
     For example:
 
-      calib-harness compare out/ --base org/model --aligned org/model-chat
       calib-harness compare out/ --pairs pairs.csv --metrics ece,sce
-      calib-harness compare out/ --chain stages.csv --output changes.csv
       calib-harness compare out/ --by n_shot
     """
     show_log()

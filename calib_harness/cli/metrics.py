@@ -39,7 +39,7 @@ def metrics(
     tasks: Tasks = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
-    resamples: Annotated[int, typer.Option(help="Bootstrap resamples; 0: no errors.")] = 1000,
+    resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0: no errors.")] = 1000,
     seed: Seed = 0,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Add temperature and cross-fitted ECE.")
@@ -66,8 +66,6 @@ def metrics(
     For example:
 
       calib-harness metrics out/ --metrics acc,ece,sce --output table.csv
-      calib-harness metrics out/ --methods choice --recalibrate
-      calib-harness metrics out/ --pool mmlu
       calib-harness metrics hf://datasets/org/details --tasks arc_challenge
     """
     show_log()

@@ -131,7 +131,7 @@ def reliability(
         typer.Option("--unbinned", help="The isotonic curve with its band, instead of bins."),
     ] = False,
 ) -> None:
-    """Accuracy against confidence, bin by bin, beside what a calibrated model would show.
+    """Accuracy against confidence, bin by bin, beside a calibrated model's.
 
     One panel per pair (or model); models named together are overlaid.
 

@@ -30,7 +30,7 @@ def recalibrate(
     logs: Logs,
     method: Annotated[
         str,
-        typer.Option(help="temperature, letter, vector, isotonic, batch or agreement."),
+        typer.Option(help="Or letter, vector, isotonic, batch, agreement."),
     ] = "temperature",
     base: Annotated[str | None, typer.Option(help="Base model, for agreement.")] = None,
     pairs: Annotated[
@@ -45,21 +45,20 @@ def recalibrate(
     tasks: Tasks = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
-    resamples: Annotated[int, typer.Option(help="Simulations of the calibrated null.")] = 1000,
+    resamples: Annotated[int, typer.Option(help="Of the calibrated null.")] = 1000,
     seed: Seed = 0,
     form: Form = None,
     output: Output = None,
     cache: Cache = None,
     no_cache: NoCache = False,
 ) -> None:
-    """Recalibrate every run by questions other than its own, and tell where it gets worse.
+    """Recalibrate every run by other questions, and tell where it gets worse.
 
-    saved is the Brier score before minus after, with its 95 % interval over questions.
-    batch and agreement need no labels; agreement needs the base model's logs.
+    saved is the Brier score before minus after. batch and agreement need no
+    labels; agreement needs the base model's logs.
 
     For example:
 
-      calib-harness recalibrate out/ --method letter
       calib-harness recalibrate out/ --method agreement --pairs pairs.csv
       calib-harness recalibrate out/ --tasks arc_easy --save fits.json
       calib-harness recalibrate out/ --tasks sciq --apply fits.json

@@ -11,18 +11,18 @@ from typing import Annotated
 import typer
 
 from calib_harness.cli.common import (
-    About,
     AllRuns,
     Binning,
     Cache,
-    Columns,
     Logs,
     Methods,
     Metrics,
     NBins,
     NoCache,
     Pool,
-    Scores,
+    QuietAbout,
+    QuietColumns,
+    QuietScores,
     Seed,
     Tasks,
     cache_of,
@@ -49,24 +49,21 @@ def report(
     methods: Methods = None,
     tasks: Tasks = None,
     pool: Pool = None,
-    columns: Columns = None,
-    scores: Scores = None,
-    about: About = None,
+    columns: QuietColumns = None,
+    scores: QuietScores = None,
+    about: QuietAbout = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
     resamples: Annotated[
         int | None,
-        typer.Option(
-            help="Bootstrap resamples; 0: no errors (default: 1,000; of large pages 100 to 200)."
-        ),
+        typer.Option(help="Of the bootstrap; 0: no errors."),
     ] = None,
     seed: Seed = 0,
     questions: Annotated[
         str | None,
         typer.Option(
-            metavar="<n|all|none>",
-            help="Questions of each task, with texts and answers, that the page carries (default: "
-            "the 300 most telling; none of benchmarks that ask not to be spread).",
+            metavar="<n>",
+            help="Per task: a number, all or none (default: 300).",
         ),
     ] = None,
     title: Annotated[str, typer.Option(help="Heading of the page.")] = "Calibration report",
@@ -75,9 +72,10 @@ def report(
     no_cache: NoCache = False,
     jobs: Annotated[int | None, typer.Option(help="Processes (default: number of cores).")] = None,
 ) -> None:
-    """Write one HTML file with tables and diagrams of every run; it needs no network.
+    """Write one HTML file that needs no network: tables and diagrams of every run.
 
-    LOGS may be the output folder of a sweep: pairs, stages and steps are then its own.
+    LOGS may be a sweep's output: pairs, stages and steps are then its own. The
+    page carries texts of questions, but not of benchmarks that ask not to be spread.
 
     Example: calib-harness report out/ --pairs pairs.csv -o report.html
     """
