@@ -221,6 +221,19 @@ def test_a_method_that_a_table_lacks_is_named_with_what_it_holds(tmp_path: Path)
         load(path, methods="guess")
 
 
+def test_rows_without_a_name_join_only_where_every_gold_agrees(tmp_path: Path) -> None:
+    nameless = WIDE.drop(columns="qid")
+    tables = {"base": nameless, "same": nameless, "other": nameless.iloc[::-1]}
+    paths = [
+        write(frame.assign(model=name), tmp_path / f"{name}.csv") for name, frame in tables.items()
+    ]
+    runs = load_predictions(paths, scores="sum", about={"task": "t"}, cache=False)
+    base, other, same = (set(run.doc_hash) for run in runs)
+    assert base == same
+    assert len(base) == N
+    assert not base & other
+
+
 def test_several_right_choices_and_missing_ones_are_counted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -370,6 +383,6 @@ def test_what_is_said_of_tables_is_not_ignored_where_there_are_none(
     tmp_path: Path, name: str
 ) -> None:
     write_example_log(tmp_path, model="org/m", task="toy", n=3)
-    said = {"about": {"model": "x"}, "scores": "sum", "columns": {"gold": "x"}}[name]
+    said: Any = {"about": {"model": "x"}, "scores": "sum", "columns": {"gold": "x"}}[name]
     with pytest.raises(UserError, match=f"^{name} tells how tables are read, but LOGS holds no"):
         load(tmp_path, **{name: said})

@@ -25,7 +25,8 @@ def read_olmes(log: Log) -> LogContents:
         If they hold no score of each choice.
     """
     requests = _requests(log)
-    questions, problems = [], []
+    questions: list[Question] = []
+    problems: list[str] = []
     with log.file.open() as stream:
         for record in read_records(stream):
             if record.problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
@@ -184,7 +185,12 @@ def _by_question(rows: _Rows, form: TableForm) -> _Table:
     check_within(gold, n_choices, np.arange(rows.n), form.gold)
     if len(form.scores) > 1:
         check_first(gold_texts, gold, form.scores[0], form.gold)
-    return _Table(table, gold, *_keys(rows, form), [])
+    ids, model, task, subject = _keys(rows, form)
+    if not form.id:
+        # Rows of two tables are the same questions only if every gold is, too.
+        digest = hashlib.sha256(gold.astype("<i8").tobytes()).hexdigest()[:16]
+        ids = np.array([f"{name} of {digest}" for name in ids], dtype=object)
+    return _Table(table, gold, ids, model, task, subject, [])
 
 
 def _without_absent(scores: Floats) -> tuple[Floats, Ints]:
