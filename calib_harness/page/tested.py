@@ -183,7 +183,8 @@ def _verdicts(found: Comparison) -> list[dict[str, Any]]:
                 "pairs": int(each.n_pairs),
                 "worse": int(each.n_worse),
                 "better": int(each.n_better),
-                "change": cast(int, sizes.idxmax()) if len(sizes) else None,
+                # The frame is numbered from 0: a label is the row, but one of numpy's integers.
+                "change": int(cast(int, sizes.idxmax())) if len(sizes) else None,
             }
         )
     return words

@@ -11,11 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from calib_harness import compare, load_predictions
 from calib_harness.cli import app
 from calib_harness.errors import UserError
 from calib_harness.page import make_report, numbers, tested
 from calib_harness.page.make import _resamples_for
 from calib_harness.page.packing import printed_alike
+from tests.page.runs import METHODS
 from tests.predictions.entries import entry, write_run
 
 
@@ -175,3 +177,13 @@ def test_records_with_numpys_numbers_are_json():
     frame = pd.DataFrame({"n_shot": counts, "mean": [0.5, np.nan]})
     expected = [{"n_shot": 3, "mean": 0.5}, {"n_shot": None, "mean": None}]
     assert json.loads(json.dumps(tested._records(frame))) == expected
+
+
+def test_verdicts_are_json_and_name_the_row_of_the_largest_change(runs):
+    # The row was numpy's integer: no page with a clear change was written.
+    predictions = load_predictions(runs / "logs", methods=METHODS, cache=False)
+    found = compare(predictions, runs / "pairs.csv", n_resamples=50)
+    words = json.loads(json.dumps(tested._verdicts(found)))
+    rows = [found.changes.iloc[each["change"]] for each in words if each["change"] is not None]
+    assert rows
+    assert all(row["clear"] and row["metric"] == "calibration_loss" for row in rows)
