@@ -16,13 +16,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from calib_harness.core.confidence import METHODS
 from calib_harness.predictions.files import short_hash
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import Header, LogContents, Predictions
 
 logger = logging.getLogger(__name__)
 
-#: Raised whenever reading a log gives something else than before.
+#: Raised whenever reading a log gives something else than before, a method's formula included.
 READER_VERSION = 5
 _KEY = b"calib_harness"
 _OPTIONAL = ("prompt", "truncated")  # columns that some logs lack
@@ -42,7 +43,7 @@ class Store:
     """A folder with one Parquet file per log.
 
     A file is used only if it was made from this very version of the log and of its results
-    file, by this version of the reader.
+    file, by this version of the reader with the same methods.
 
     Parameters
     ----------
@@ -87,7 +88,9 @@ class Store:
 
 
 def _fingerprint(log: Log) -> str:
-    return f"reader {READER_VERSION} | {log.file.version} | {log.results_version}"
+    # Scores of the methods are kept, so that one which is new is not among them.
+    reader = f"reader {READER_VERSION}, {' '.join(METHODS)}"
+    return f"{reader} | {log.file.version} | {log.results_version}"
 
 
 def _to_table(contents: LogContents, key: str) -> pa.Table:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calib_harness import Predictions, load_predictions
+from calib_harness.predictions import kept
 from calib_harness.predictions import log_reader as reader_module
 from calib_harness.predictions.table import LogContents
 from tests.predictions.entries import ENTRIES, entry, write_run
@@ -67,6 +68,16 @@ def test_changed_log_is_parsed_again(tmp_path: Path, parsed: list[str]) -> None:
     log.write_text(changed)  # of equal length
     os.utime(log, (1, 1))
     assert load(tmp_path)[0].scores[0, 0] == -9.0
+    assert len(parsed) == 2
+
+
+def test_log_kept_before_a_method_came_is_parsed_again(
+    tmp_path: Path, parsed: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "logs", ENTRIES)
+    load(tmp_path)
+    monkeypatch.setattr(kept, "METHODS", {**kept.METHODS, "new": None})
+    load(tmp_path)
     assert len(parsed) == 2
 
 
