@@ -98,8 +98,9 @@ class PredictionStream:
         samples, results = find_files(self.logs, self.storage_options)
         found = [with_header(log) for log in describe_logs(samples, results)]
         self._check_tables(found)
-        if self.tasks is not None:
-            found = _of_tasks(found, frozenset(self.tasks))
+        tasks = None if self.tasks is None else frozenset(self.tasks)
+        if tasks is not None:
+            found = _of_tasks(found, tasks)
         if not self.all_runs:
             found = newest_runs(found)
         if self.cache is False:
@@ -107,7 +108,7 @@ class PredictionStream:
         else:
             is_default = self.cache is None or self.cache is True
             folder = default_cache() if is_default else Path(str(self.cache))
-        tables = TableOptions(self.columns, self.scores, self.about)
+        tables = TableOptions(self.columns, self.scores, self.about, tasks)
         return LogReader(found, Store(folder), tables)
 
     def _check_tables(self, found: list[Log]) -> None:
@@ -124,13 +125,19 @@ class PredictionStream:
         wanted = None if self.methods is None else tuple(self.methods)
         missing = _Missing(wanted)
         found = False
+        absent = set() if self.tasks is None or self.pool else set(self.tasks)
         for contents in self._contents(reader):
             missing.note(contents)
+            absent -= {p.header.task for p in contents.predictions} | {contents.header.task}
             for predictions in contents.predictions:
                 if wanted is None or predictions.header.method in wanted:
                     found = True
                     yield predictions
         missing.report()
+        if absent:
+            logger.warning(
+                "--tasks %s: no log or table that can be used holds it", ", ".join(sorted(absent))
+            )
         if not found and wanted is not None:
             raise UserError(f"no log holds --methods {', '.join(wanted)}: {missing.reasons()}.")
 
@@ -256,12 +263,16 @@ def check_methods(methods: Iterable[str] | None) -> tuple[str, ...] | None:
 
 
 def _of_tasks(logs: list[Log], wanted: frozenset[str]) -> list[Log]:
-    """Keep the logs of some tasks, each of which must be there."""
+    """Keep the logs of some tasks, each of which must be there; a table may hold any."""
+
+    def may_hold_others(log: Log) -> bool:
+        return may_be_table(log.file) and not log.info.tasks  # no results file: no log of lm-eval's
+
     present = {log.header.task for log in logs}
     absent = wanted - present
-    if absent:
+    if absent and not any(map(may_hold_others, logs)):
         raise UserError(
             f"--tasks {', '.join(sorted(absent))}: no such logs; there are "
             f"{', '.join(sorted(present))}."
         )
-    return [log for log in logs if log.header.task in wanted]
+    return [log for log in logs if log.header.task in wanted or may_hold_others(log)]

@@ -85,6 +85,15 @@ class LogReader:
             if not (isinstance(error, OSError) or log.file.is_remote):
                 raise
             return self._unusable(f"{log.file.url} cannot be read ({describe(error)})")
+        wanted = self.tables.tasks
+        if wanted is not None and log.header.task not in wanted and contents.predictions:
+            chosen = tuple(p for p in contents.predictions if p.header.task in wanted)
+            if not chosen:
+                there = sorted({p.header.task for p in contents.predictions})
+                return self._unusable(
+                    f"{log.file.url} holds none of the wanted tasks, but {', '.join(there)}"
+                )
+            contents = replace(contents, predictions=chosen)
         _report(contents, log)
         if not contents.predictions:
             what = "holds no usable question" if contents.problems else "is empty"

@@ -179,6 +179,29 @@ def test_models_and_tasks_of_a_table_are_runs_of_their_own(tmp_path: Path) -> No
     assert runs[0].scores.tolist() == SCORES[0:20:2].tolist()
 
 
+def test_tasks_of_a_table_are_chosen_by_its_column(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    frame = WIDE.assign(task=["t1"] * 20 + ["t2"] * 20)
+    path = write(frame, tmp_path / "all.csv")
+    (run,) = load(path, scores="sum", tasks=["t2", "t9"])
+    assert (run.header.task, run.doc_hash[0]) == ("t2", "q20")
+    assert "--tasks t9: no log or table that can be used holds it" in caplog.text
+    (run,) = load(write(WIDE, tmp_path / "w.csv"), scores="sum", about={"task": "x"}, tasks="x")
+    assert len(run) == N
+    with pytest.raises(UserError, match="holds none of the wanted tasks, but t1, t2"):
+        load(path, scores="sum", tasks="t3")
+
+
+def test_a_log_of_any_name_is_read_for_its_own_task_only(tmp_path: Path) -> None:
+    for task in ("t1", "t2"):
+        write_example_log(tmp_path / task, model="org/m", task=task, n=3)
+        (log,) = (tmp_path / task).rglob("samples_*.jsonl")
+        log.rename(log.with_name(f"{task}.jsonl"))
+    (run,) = load(tmp_path, tasks="t1")
+    assert run.header.task == "t1"
+
+
 def test_columns_of_other_names_are_given(tmp_path: Path) -> None:
     frame = WIDE.rename(columns={"logprob_0": "w", "logprob_1": "x", "gold": "right"})
     frame = frame[["w", "x", "right", "qid"]].assign(right=0)

@@ -57,11 +57,14 @@ class TableOptions:
     columns : mapping of str to str
     scores : str or None
     about : mapping of str to str
+    tasks : frozenset of str or None
+        Tasks that are wanted, which only a table's column may name.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     scores: str | None = None
     about: Mapping[str, str] = field(default_factory=dict)
+    tasks: frozenset[str] | None = None
 
     def __post_init__(self) -> None:
         """Refuse names that mean nothing here."""
