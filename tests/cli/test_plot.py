@@ -85,11 +85,20 @@ def test_output_that_cannot_be_written_is_said_before_logs_are_read(
         plot(figure, Path("nowhere"), "-o", tmp_path / "file" / "f.pdf")
 
 
-def test_panels_that_no_paper_has_room_for_are_a_sentence(tmp_path: Path) -> None:
-    for i in range(24):
+@pytest.mark.parametrize(
+    ("n_panels", "width", "said"),
+    [
+        (41, 7, "41 panels are too many for a figure, 40 at most.* --model"),
+        (12, 40, r"12 panels make a figure \d\d+ inches tall.* --model"),
+    ],
+)
+def test_panels_that_no_paper_has_room_for_are_a_sentence(
+    tmp_path: Path, n_panels: int, width: int, said: str
+) -> None:
+    for i in range(n_panels):
         write_example_log(tmp_path, model=f"org/m{i}", task="one", n=5)
-    with pytest.raises(UserError, match=r"24 panels make a figure \d\d inches tall.* --model"):
-        plot("reliability", tmp_path, "--resamples", 0, "-o", tmp_path / "f.pdf")
+    with pytest.raises(UserError, match=said):
+        plot("reliability", tmp_path, "--resamples", 0, "--width", width, "-o", tmp_path / "f.pdf")
     assert not (tmp_path / "f.pdf").exists()
 
 
