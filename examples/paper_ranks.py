@@ -53,7 +53,7 @@ def main(path: Path) -> None:
         f"{possible.sum()} of {len(changes)} are ranks that the ratios could have had before they "
         "were rounded to four decimals."
     )
-    agreement = rank_agreement(changes, unit="model")
+    agreement = rank_agreement(changes, unit="model", value="change_ratio")
     print("\nAgreement of the tasks on the order of the models (1 = the same on all):\n")
     shown = agreement.rename(columns={"n_pairs": "n_models"}).drop(columns="n_dropped")
     print(shown.to_string(index=False, float_format="%.4f"))

@@ -51,7 +51,8 @@ _PATTERNS: tuple[tuple[str, str, bool], ...] = (
     (
         r"RepositoryNotFound|Repo id must be in the form|Incorrect path_or_model_id|"
         r"is not a local folder and is not a valid model identifier|"
-        r"does not appear to have a file named|RevisionNotFound",
+        r"does not appear to have a file named|RevisionNotFound|"
+        r"expected a folder that holds a model",
         "the model or its revision does not exist, or is not open to this account",
         False,
     ),
