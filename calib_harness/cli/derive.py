@@ -49,7 +49,7 @@ def derive(
     console = Console(soft_wrap=True, highlight=False)
     made = sum(map(len, result.tasks.values()))
     console.print(
-        f"{made} tasks of {len(result.tasks)} stock tasks, "
+        f"{made} tasks of {len(result.tasks)} stock tasks, {len(result.refused)} not made, "
         f"{len(result.written) - made} groups and pooled tasks: {output}"
     )
     reasons: dict[str, list[str]] = {}

@@ -24,7 +24,8 @@ def check_samples(tasks: Mapping[str, Any], samples: Mapping[str, Any]) -> None:
         if name not in tasks:
             hint = did_you_mean(name, tasks)
             raise UserError(
-                f"--samples: {name!r} is none of the tasks that are run; {hint} expected names of "
+                f"--samples: {name!r} is none of the tasks that are run; "
+                f"{hint}{' ' if hint else ''}expected names of "
                 f"single tasks, not of groups: {', '.join(sorted(tasks))}"
             )
 

@@ -211,7 +211,7 @@ def _executor(
         if address is not None:
             raise UserError(f"--address: expected --executor ray with it, got {address!r} alone")
         chosen = LocalExecutor(workers)
-    else:
+    elif name == "ray":
         from calib_harness.sweep.executors.ray import RayExecutor
 
         address = address or settings.address
@@ -221,6 +221,8 @@ def _executor(
                 f"at {address!r} decides how many runs go on at once, got {workers}"
             )
         chosen = RayExecutor(address, workers, settings.retries, plan.work)
+    else:
+        raise UserError(f"--executor must be local or ray; got {name!r}")
     try:
         chosen.check(jobs)
     except BaseException:

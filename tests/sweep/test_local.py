@@ -276,3 +276,9 @@ def test_status_says_how_long_what_is_left_may_take(sweep, capsys):
     told = capsys.readouterr().out
     assert "a finished run took" in told
     assert "for the 1 that are left, 1 at once" in told
+
+
+def test_an_executor_that_does_not_exist_is_refused_before_anything_starts(sweep):
+    with pytest.raises(UserError, match="--executor must be local or ray; got 'slurm'"):
+        sweep.run(executor="slurm")
+    assert not sweep.scored()
