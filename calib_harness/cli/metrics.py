@@ -60,8 +60,7 @@ def metrics(
 ) -> None:
     """Table of every run, task and method with standard errors, from sample logs.
 
-    Beside each ECE stands ece_null: what a perfectly calibrated model with these
-    confidences would show. CSV and JSON also hold the 95 % intervals.
+    Beside each ECE stands a calibrated model's; CSV and JSON hold intervals too.
 
     For example:
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import functools
 
 import pytest
+import transformers
+from packaging.version import Version
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 
 from benchmarks.architectures import build, compare, make_requests, score_alone, tiny_config
@@ -19,6 +21,12 @@ from calib_harness.scoring.support import find_ability
 STATES = "states"
 ONE_BY_ONE = "states, one token at a time"
 SAME_START = "prefixes of one length per pass"
+# Before transformers 5 many of these have caches of their own kinds, which cannot be shared.
+BEFORE_5 = Version(transformers.__version__) < Version("5")
+
+needs_states = pytest.mark.skipif(
+    "qwen3_5_text" not in CONFIG_MAPPING, reason="this transformers has no qwen3_5_text"
+)
 
 
 def verdict_on(model):
@@ -47,7 +55,12 @@ def verdict_on(model):
 def test_prefixes_are_shared_exactly(kind, manner):
     if kind not in CONFIG_MAPPING:
         pytest.skip(f"this transformers has no {kind}")
+    if BEFORE_5 and kind == "jamba":
+        pytest.skip("before transformers 5 Jamba needs kernels that only CUDA has")
     verdict = verdict_on(build(kind))
+    if BEFORE_5 and verdict.path == "plain":
+        assert verdict.why  # never silently, and never wrong
+        return
     assert (verdict.path, verdict.why) == ("shared", manner)
     assert verdict.error < 1e-4
 
@@ -59,6 +72,7 @@ def test_a_model_that_reads_both_ways_is_not_shared():
     assert verdict.path == "plain"
 
 
+@needs_states
 def test_a_model_that_forgets_its_states_is_not_shared(monkeypatch):
     """The fault that must never pass: plausible numbers from a state that was not handed on."""
     model = build("qwen3_5_text")
@@ -77,6 +91,7 @@ def test_a_model_that_forgets_its_states_is_not_shared(monkeypatch):
         find_ability(model, longest=40)
 
 
+@needs_states
 def test_many_rows_of_states_are_cut_into_passes_without_a_change():
     """More questions than one pass may hold states of, of many lengths."""
     model = build("qwen3_5_text")
