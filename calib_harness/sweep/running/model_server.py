@@ -8,7 +8,6 @@ import shlex
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 import urllib.request
@@ -17,9 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from calib_harness.errors import UserError
-from calib_harness.sweep.running.process import OutputLog, Stop
-
-_LEASH = Path(__file__).with_name("leash.py")
+from calib_harness.sweep.running.process import OutputLog, Stop, signal_group, start_leashed
 
 #: Paths that servers answer with 200 once they can be asked: vLLM, SGLang and llama.cpp have the
 #: first, llama-cpp-python and other OpenAI-compatible ones the second.
@@ -102,15 +99,7 @@ def serving(
     """
     port = free_port()
     argv = server_argv(command, port)
-    process = subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(environment),
-        cwd=working_dir,
-        start_new_session=True,  # a group of its own, which can be ended as one
-    )
+    process = start_leashed(argv, environment, working_dir)
     listener = threading.Thread(target=_listen, args=(process, log), daemon=True)
     listener.start()
     address = f"http://127.0.0.1:{port}"
@@ -172,13 +161,8 @@ def _last_words(log: OutputLog) -> str:
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ask the whole group to end, and insist after a while."""
-    _signal(process.pid, signal.SIGTERM)
+    signal_group(process.pid, signal.SIGTERM)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(_GRACE)
-    _signal(process.pid, signal.SIGKILL)  # also ends what the server itself has started
+    signal_group(process.pid, signal.SIGKILL)  # also ends what the server itself has started
     process.wait()
-
-
-def _signal(group: int, number: signal.Signals) -> None:
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(group, number)

@@ -153,18 +153,7 @@ def run_process(
         Called several times a second while the process lives.
     """
     began = time.monotonic()
-    leash = [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid())]
-    process = subprocess.Popen(
-        [*leash, *argv],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        env=dict(environment),
-        cwd=working_dir,
-        pass_fds=(keep_open,),
-        # A group of its own: Ctrl-C reaches the sweep only, and the group can be ended as one.
-        start_new_session=True,
-    )
+    process = start_leashed(argv, environment, working_dir, keep_open=(keep_open,))
     assert process.stdout is not None
     cause = ""
     with process.stdout as output, selectors.DefaultSelector() as selector:
@@ -187,7 +176,7 @@ def run_process(
             _end(process, selector, log, stop)
         finally:
             # Also ends what the run itself has started and left behind.
-            _signal(process.pid, signal.SIGKILL)
+            signal_group(process.pid, signal.SIGKILL)
             process.wait()
         while _drain(selector, log, 0.0):
             pass
@@ -218,15 +207,39 @@ def _end(
     stop: Stop,
 ) -> None:
     """Ask a process group to end, taking its last words; insist after a while."""
-    _signal(process.pid, signal.SIGTERM)
+    signal_group(process.pid, signal.SIGTERM)
     deadline = time.monotonic() + _GRACE
     while process.poll() is None and time.monotonic() < deadline and not stop.at_once:
         _drain(selector, log, 0.0)
         _wait(process, _TICK)
-    _signal(process.pid, signal.SIGKILL)
+    signal_group(process.pid, signal.SIGKILL)
     process.wait()
 
 
-def _signal(group: int, number: signal.Signals) -> None:
+def start_leashed(
+    argv: Sequence[str],
+    environment: Mapping[str, str],
+    working_dir: Path,
+    *,
+    keep_open: Sequence[int] = (),
+) -> subprocess.Popen[bytes]:
+    """Start a program that dies with this one; its output comes through one pipe, without a shell.
+
+    It leads a group of its own: Ctrl-C reaches the sweep only, and the group can be ended as one.
+    """
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=dict(environment),
+        cwd=working_dir,
+        pass_fds=keep_open,
+        start_new_session=True,
+    )
+
+
+def signal_group(group: int, number: signal.Signals) -> None:
+    """Send a signal to a process group that may have ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
