@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any
 
+from calib_harness.analysis.backend_differences import TRANSFORMERS, arguments_of, backend_of
 from calib_harness.analysis.matching import Match
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Header, Predictions
@@ -15,7 +16,7 @@ from calib_harness.predictions.table import Header, Predictions
 logger = logging.getLogger(__name__)
 
 # What a header says of how a run was made, and may be compared; everything else is in `settings`.
-_IN_HEADER = ("n_shot", "chat_template", "revision", "backend", "lm_eval_version", "task_version")
+_IN_HEADER = ("n_shot", "chat_template", "revision", "lm_eval_version", "task_version")
 #: What stands for an argument that was not given.
 DEFAULT = "default"
 
@@ -27,10 +28,10 @@ def match_by(predictions: Iterable[Predictions], by: str) -> list[Match]:
     ----------
     predictions : iterable of Predictions
     by : str
-        ``n_shot``, ``chat_template``, ``revision``, or the name of a model argument
-        (``dtype``, ``load_in_4bit``); ``NAME=VALUE`` says which value the others are compared
-        with. Otherwise that is no chat template, the argument that was not given, or the smallest
-        value.
+        ``n_shot``, ``chat_template``, ``revision``, ``backend`` (whatever arguments each was
+        given besides), or the name of a model argument (``dtype``, ``load_in_4bit``);
+        ``NAME=VALUE`` says which value the others are compared with. Otherwise that is no chat
+        template, the argument that was not given, the smallest value, or transformers.
 
     Returns
     -------
@@ -89,14 +90,16 @@ def _value(header: Header, name: str) -> tuple[str | None, str]:
         value = getattr(header, name)
         missing = "main" if name == "revision" else None
         return (missing if value in (None, "") else str(value)), header.settings
-    arguments = dict(part.split("=", 1) for part in header.settings.split(", ") if "=" in part)
+    if name == "backend":
+        return backend_of(header), ""
+    arguments = arguments_of(header)
     value = arguments.pop(name, DEFAULT)
     return value, ", ".join(f"{key}={arguments[key]}" for key in arguments)
 
 
 def _order(value: str) -> tuple[int, float, str]:
     """Sort what was not given or is off first, then numbers by size, then texts."""
-    if value in (DEFAULT, "False"):
+    if value in (DEFAULT, "False", TRANSFORMERS):
         return 0, 0.0, value
     try:
         return 1, float(value), value

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from calib_harness.analysis.across import at_equal_accuracy, mean_over_pairs
+from calib_harness.analysis.backend_differences import say_differences
 from calib_harness.analysis.by_setting import match_by
 from calib_harness.analysis.decomposition import decompose
 from calib_harness.analysis.harm import clear_changes, harm_of_changes, share_harmed
@@ -103,7 +104,8 @@ def compare(
     ------
     UserError
         If an option is wrong or no pair has comparable runs. Pairs without logs, and questions
-        that only one side has, are named in warnings.
+        that only one side has, are named in warnings, as are models that were run on several
+        backends, with how far their scores are apart.
 
     Examples
     --------
@@ -123,6 +125,8 @@ def compare(
     options = check_options(metrics, n_bins, binning, n_resamples, seed)
     if detail not in get_args(Detail):
         raise UserError(f"detail must be one of {', '.join(get_args(Detail))}; got {detail!r}.")
+    predictions = list(predictions)
+    say_differences(predictions)
     matched, why_none = _matches(predictions, pairs, base, aligned, by)
     if detail == "changes":
         options = replace(options, n_resamples=0)

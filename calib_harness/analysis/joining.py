@@ -73,6 +73,11 @@ def shared_questions(runs: Sequence[Predictions]) -> SharedQuestions:
     )
 
 
+def on_shared_questions(runs: Sequence[Predictions]) -> list[Predictions]:
+    """Return the runs on the questions that all of them have, in the order of the first."""
+    return _aligned(runs)[0]
+
+
 def _aligned(runs: Sequence[Predictions]) -> tuple[list[Predictions], list[Bools]]:
     """Return the runs on the questions that all have, in the order of the first, and what is left.
 

@@ -13,7 +13,11 @@ import msgspec
 
 # The order matters: an adapter is given together with the model it sits on.
 _MODEL_KEYS = ("peft", "delta", "pretrained", "model", "path", "engine")
-# Arguments that change where a model runs, not what it computes.
+# What lm-eval calls transformers; a run on it needs no naming.
+_TRANSFORMERS = frozenset(
+    ["hf", "hf-auto", "huggingface", "hf-causal", "hf-causal-experimental", "HFLM"]
+)
+# Arguments that change where and how a model runs, not what it computes.
 _PLACEMENT_KEYS = frozenset(
     [
         *_MODEL_KEYS,
@@ -21,6 +25,8 @@ _PLACEMENT_KEYS = frozenset(
         *("trust_remote_code", "max_memory_per_gpu", "max_cpu_memory", "offload_folder"),
         *("token", "cache_dir", "tensor_parallel_size", "data_parallel_size"),
         *("gpu_memory_utilization", "num_concurrent", "base_url", "use_fast_tokenizer"),
+        *("enforce_eager", "distributed_executor_backend", "enable_prefix_caching"),
+        *("tokenizer_backend", "tokenized_requests", "timeout", "max_retries"),
     ]
 )
 
@@ -120,6 +126,9 @@ def _model_name(raw: dict[str, Any], config: dict[str, Any], args: dict[str, str
 
 
 def _settings(raw: dict[str, Any], args: dict[str, str]) -> str:
+    backend = str(_mapping(raw.get("config")).get("model") or "hf")
+    if backend not in _TRANSFORMERS:
+        args = args | {"backend": backend}
     parts = [f"{key}={args[key]}" for key in sorted(args) if key not in _PLACEMENT_KEYS]
     for key in ("system_instruction_sha", "fewshot_as_multiturn"):
         if raw.get(key):

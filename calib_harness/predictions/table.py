@@ -44,8 +44,9 @@ class Header:
     date : str
         When the run ended (ISO 8601); empty if unknown.
     settings : str
-        Other arguments of the model that change its numbers (``dtype=float16, ...``) and the
-        system instruction's hash, as one canonical string.
+        Other arguments of the model that change its numbers (``dtype=float16, ...``), the backend
+        unless it is transformers (``backend=vllm``) and the system instruction's hash, as one
+        canonical string.
     source : str
         Path or URL of the sample log.
     task_version : str or None

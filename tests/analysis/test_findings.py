@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from scipy import stats
 from calib_harness import Predictions, UserError, compare, compare_chain, ece, softmax_scores
 from calib_harness.analysis import share_harmed, verdict
 from calib_harness.analysis.across import at_equal_accuracy, mean_over_pairs
+from calib_harness.analysis.backend_differences import backend_differences
 from calib_harness.analysis.trends import line_weights
 from calib_harness.core.loss import calibration_losses, mean_test
 from calib_harness.core.nulls import calibrated_null
@@ -267,3 +269,38 @@ def test_without_tests_there_is_no_verdict() -> None:
     runs, pairs = pairs_of(2, 2.0)
     assert verdict(compare(runs, pairs, detail="changes")) == []
     assert verdict(compare(runs, pairs, metrics=["acc"], n_resamples=20)) == []
+
+
+# --- backends -----------------------------------------------------------------------------
+
+
+def other_backend(run: Predictions, settings: str, shift: float) -> Predictions:
+    """The same answers from another backend, the first choice's score `shift` off."""
+    scores = run.scores.copy()
+    scores[:, 0] += shift
+    return replace(run, header=replace(run.header, settings=settings), scores=scores)
+
+
+def test_two_backends_of_one_model_are_told_with_their_largest_differences(caplog) -> None:
+    hf = make_run("m")
+    served = other_backend(hf, "backend=vllm, max_model_len=512", 0.25).take(np.arange(5, len(hf)))
+    runs = [hf, served, make_run("n")]
+    (found,) = backend_differences(runs)
+    kept = hf.take(np.arange(5, len(hf)))
+    assert found.n == len(hf) - 5
+    assert found.score == pytest.approx(0.25)
+    assert found.prob == pytest.approx(np.nanmax(np.abs(kept.probs - served.probs)))
+    assert found.predictions == (kept.probs.argmax(1) != served.probs.argmax(1)).sum()
+    assert found.settings == ()  # an argument that only one side knows
+    compare(runs, base="m", aligned="n", metrics=["acc"], n_resamples=20)
+    (said,) = (record.message for record in caplog.records if "was run on" in record.message)
+    assert said.startswith("m was run on hf and vllm: on their shared questions")
+    assert "0.25 (toy, choice," in said
+
+
+def test_a_backend_is_a_setting_whatever_arguments_it_was_given(caplog) -> None:
+    hf = make_run("m", settings="dtype=float32")
+    runs = [hf, other_backend(hf, "backend=vllm, dtype=bfloat16, max_model_len=512", 0.1)]
+    changes = compare(runs, by="backend", metrics=["acc"], n_resamples=20).changes
+    assert changes[["base", "aligned"]].values.tolist() == [["backend=hf", "backend=vllm"]]
+    assert "with other settings too (dtype: float32, bfloat16)" in caplog.text

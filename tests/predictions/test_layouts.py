@@ -250,6 +250,15 @@ def test_header_from_the_results_file(tmp_path: Path) -> None:
     assert header.date == "2025-03-04T05:06:07.890123"
 
 
+def test_the_backend_is_a_setting_unless_it_is_transformers(tmp_path: Path) -> None:
+    arguments = {"pretrained": "m", "enforce_eager": "True", "dtype": "float32"}
+    for backend, expected in (("hf", "dtype=float32"), ("vllm", "backend=vllm, dtype=float32")):
+        folder = tmp_path / backend
+        write_run(folder, ENTRIES, config={"model": backend, "model_args": arguments})
+        assert load(folder)[0].header.settings == expected
+    assert len(load(tmp_path)) == 2  # no repetition of one run
+
+
 def test_header_from_names_alone(tmp_path: Path) -> None:
     log = write_run(tmp_path, ENTRIES, task="my_task_2")
     (log.parent / f"results_{DATE}.json").unlink()
