@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
+
+
+class Record(Protocol):
+    """What a backend leaves of how it scored; it may still change until it is told."""
+
+    def told(self) -> dict[str, Any]:
+        """Return it as the results file has it."""
 
 
 @dataclass
@@ -38,11 +45,21 @@ class ScoringRecord:
         """How many times the least possible work was done; 1 is perfect."""
         return self.tokens_forwarded / max(1, self.tokens_of_tree)
 
+    def told(self) -> dict[str, Any]:
+        """Return what the results file has of it."""
+        return {
+            "path": self.path,
+            "why": self.why,
+            "tokens_forwarded": self.tokens_forwarded,
+            "tokens_of_tree": self.tokens_of_tree,
+            "forwarded_per_token_of_tree": round(self.forwarded_per_token_of_tree, 3),
+        }
 
-_BY_TASK: dict[str, tuple[ScoringRecord, int, int]] = {}
+
+_BY_TASK: dict[str, tuple[Record, int, int]] = {}
 
 
-def note_scoring(record: ScoringRecord, tasks: Iterable[str]) -> None:
+def note_scoring(record: Record, tasks: Iterable[str]) -> None:
     """Note how requests were scored, one task's name each; `record` may still change."""
     requests = Counter(tasks)
     for task, count in requests.items():
@@ -54,12 +71,4 @@ def take_scoring(task: str) -> dict[str, Any] | None:
     if task not in _BY_TASK:
         return None
     record, requests, tasks = _BY_TASK.pop(task)
-    return {
-        "path": record.path,
-        "why": record.why,
-        "requests": requests,
-        "tasks_scored_together": tasks,
-        "tokens_forwarded": record.tokens_forwarded,
-        "tokens_of_tree": record.tokens_of_tree,
-        "forwarded_per_token_of_tree": round(record.forwarded_per_token_of_tree, 3),
-    }
+    return {**record.told(), "requests": requests, "tasks_scored_together": tasks}

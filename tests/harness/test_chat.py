@@ -6,12 +6,16 @@ import logging
 import math
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
+from calib_harness.core.calibration import calibration_error
 from calib_harness.core.confidence import softmax_scores
 from calib_harness.errors import UserError
 from calib_harness.harness.backends.chat import TOLERANCE, Letters, read_letters
+from calib_harness.harness.backends.missing_letters import Tally
 from calib_harness.harness.backends.run_checks import WrongScoresError
+from calib_harness.harness.scoring_record import take_scoring
 from calib_harness.paths import toy_world_path
 from tests.harness.echo_server import EchoServer
 
@@ -148,5 +152,42 @@ def test_letters_that_were_not_told_are_counted(server, caplog, monkeypatch):
     with caplog.at_level(logging.WARNING):
         found = backend(server).token_loglikelihood(REQUESTS)
     assert "of 6 questions are not among the server's 2 likeliest tokens" in caplog.text
-    assert "Confidence may be off by" in caplog.text
     assert any(math.isnan(result.logprob) or result.logprob == -math.inf for result in found)
+    record = take_scoring(REQUESTS[0].task_name)
+    told = [result.logprob for result in found if math.isfinite(result.logprob)]
+    unusable = sum(math.isnan(result.logprob) for result in found) // 4
+    assert record["questions_left_out"] == unusable
+    assert record["letters_not_told"] >= len(found) - len(told) - 4 * unusable
+    assert f"ECE off by {record['ece_off_by_at_most']:.2g} at most" in caplog.text
+
+
+def bound(confidences, uncertainties):
+    tally = Tally()
+    for c, u in zip(confidences, uncertainties, strict=True):
+        tally.note("toy", n_choices=4, n_missing=1, confidence=c, uncertainty=u)
+    tally.note("toy", n_choices=4, n_missing=3, confidence=0.5, uncertainty=None)
+    tally.note_scoring()
+    record = take_scoring("toy")
+    assert (record["questions_asked"], record["questions_left_out"]) == (len(confidences) + 1, 1)
+    return record["ece_off_by_at_most"]
+
+
+def test_ece_is_off_by_no_more_than_its_bound():
+    rng = np.random.default_rng(0)
+    confidence, uncertainty = rng.uniform(0.26, 1, 60), rng.uniform(0, 0.01, 60)
+    for correct in (np.zeros(60), rng.integers(2, size=60)):
+        measured = calibration_error(confidence, correct)
+        for share in (0.5, 1.0):
+            true = confidence - uncertainty * (rng.random(60) < share)
+            off = abs(calibration_error(true, correct) - measured)
+            assert off <= bound(confidence, uncertainty)
+            if not correct.any() and share == 1:  # all gaps of one sign: nothing cancels
+                assert off == pytest.approx(uncertainty.mean())
+
+
+def test_a_question_that_may_lie_in_another_bin_counts_more():
+    confidence, correct = np.array([0.601, 0.59]), np.array([1, 0])  # 0.6 is an edge
+    off = calibration_error(confidence, correct) - calibration_error([0.599, 0.59], correct)
+    assert off == pytest.approx(0.4, abs=0.01)
+    assert 0.001 < off < bound(confidence, [0.002, 0.0])
+    assert bound(confidence, [0.0005, 0.0]) == pytest.approx(0.00025)  # stays in its bin

@@ -10,11 +10,10 @@ was told and what is left. It gets 0, a question counts only if that leaves its 
 from __future__ import annotations
 
 import json
-import logging
 import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -28,10 +27,9 @@ from calib_harness.harness.backends.completions import client_for
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
 from calib_harness.harness.backends.http_client import each_as_it_comes
 from calib_harness.harness.backends.known_answer import WRONG
+from calib_harness.harness.backends.missing_letters import Tally
 from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.responses import TokenLogprobs
-
-logger = logging.getLogger(__name__)
 
 #: A question counts if its confidence is known this well.
 TOLERANCE = 0.01
@@ -68,6 +66,12 @@ class Letters:
     bound: float
     left: float
     likeliest: str
+
+    @property
+    def confidence(self) -> float:
+        """The largest letter's share of all letters, with 0 for what was not told."""
+        total = math.fsum(self.probs.values())
+        return max(self.probs.values()) / total if total else math.nan
 
     @property
     def confidence_is_known(self) -> bool:
@@ -121,45 +125,6 @@ def read_letters(entry: dict[str, Any], letters: Sequence[str]) -> Letters:
     )
 
 
-@dataclass
-class _Tally:
-    """What was not told in a run, and how far that may move ECE."""
-
-    n_questions: int = 0
-    n_letters: int = 0
-    touched: list[Hashable] = field(default_factory=list)
-    unusable: list[Hashable] = field(default_factory=list)
-    uncertainty: float = 0.0
-
-    def note(self, question: Hashable, letters: Letters) -> None:
-        self.n_questions += 1
-        if letters.missing:
-            self.n_letters += len(letters.missing)
-            self.touched.append(question)
-        if letters.confidence_is_known:
-            self.uncertainty += letters.uncertainty
-        else:
-            self.unusable.append(question)
-
-    def say(self) -> None:
-        if not self.n_letters:
-            return
-        usable = self.n_questions - len(self.unusable)
-        logger.warning(
-            "%d letters of %d of %d questions are not among the server's %d likeliest tokens; "
-            "each counts as 0. Confidence may be off by %.2g on average, and so may ECE, up to "
-            "questions on the edge of a bin. %d questions whose confidence is not known to %g are "
-            "left out and counted.",
-            self.n_letters,
-            len(self.touched),
-            self.n_questions,
-            N_TOP,
-            self.uncertainty / max(1, usable),
-            len(self.unusable),
-            TOLERANCE,
-        )
-
-
 @score_tokens.register(LocalChatCompletion)
 def score_tokens_chat(
     lm: LocalChatCompletion, requests: Sequence[Instance]
@@ -174,16 +139,24 @@ def score_tokens_chat(
     """
     questions = _questions(requests)
     endpoint = _ChatEndpoint(lm, requests)
-    tally = _Tally()
+    tally = Tally()
     with tqdm(total=len(questions), desc="Scoring", unit=" questions") as bar:
-        for (question, indices), letters in each_as_it_comes(
+        for (_, indices), letters in each_as_it_comes(
             lambda item: endpoint.ask(item[1]), questions.items(), concurrent=lm._concurrent
         ):
-            tally.note(question, letters)
+            task = str(requests[indices[0]].task_name)
+            tally.note(
+                task,
+                n_choices=len(indices),
+                n_missing=len(letters.missing),
+                confidence=letters.confidence,
+                uncertainty=letters.uncertainty if letters.confidence_is_known else None,
+            )
             for index in indices:
                 yield index, _result(letters, _letter(requests[index]))
             bar.update(1)
-    tally.say()
+    tally.say(N_TOP, TOLERANCE)
+    tally.note_scoring()
 
 
 @confirm.register(LocalChatCompletion)
