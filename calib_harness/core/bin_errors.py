@@ -151,13 +151,21 @@ class BinnedError:
         """
         if self.norm not in ("l1", "over", "under"):
             return None
-        errors = []
-        for group, bins in zip(self.groups, self._bins, strict=True):
-            chances = group.values if group.chances is None else group.chances
-            sums = np.bincount(bins, weights=group.values).astype(np.float64)
-            over, under = expected_gaps(np.clip(chances, 0.0, 1.0), bins, sums)
-            gap = {"l1": over + under, "over": over, "under": under}[self.norm]
-            errors.append(gap.sum() / max(bins.size, 1))
+        # The bins of all groups at once, numbered on: what comes out of one depends on no other.
+        counts = [int(bins.max(initial=-1)) + 1 for bins in self._bins]
+        first = np.cumsum([0, *counts])
+        bins = np.concatenate([own + at for own, at in zip(self._bins, first, strict=False)])
+        values = np.concatenate([group.values for group in self.groups])
+        chances = np.concatenate(
+            [group.values if group.chances is None else group.chances for group in self.groups]
+        )
+        sums = np.bincount(bins, weights=values).astype(np.float64)
+        over, under = expected_gaps(np.clip(chances, 0.0, 1.0), bins, sums)
+        gap = {"l1": over + under, "over": over, "under": under}[self.norm]
+        errors = [
+            gap[at : at + count].sum() / max(own.size, 1)
+            for own, at, count in zip(self._bins, first, counts, strict=False)
+        ]
         weight = np.array([len(group.members) for group in self.groups], dtype=np.float64)
         return float(np.average(errors, weights=weight))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -149,15 +150,7 @@ def _best_temperature(scores: FloatArray, at_target: FloatArray) -> float:
             int((~possible).sum()),
             len(scores),
         )
-    s, at_target = scores[possible], at_target[possible]
-    # -inf times any 1/T above 0 stays impossible: such choices drop out like absent ones.
-    finite = np.where(np.isfinite(s), s, np.nan)
-
-    def slope(log_inverse: float) -> float:
-        """Return the derivative of the mean negative log-likelihood by 1/T."""
-        expected = np.nansum(softmax_scores(finite * np.exp(log_inverse)) * finite, axis=1)
-        return float(np.mean(expected - at_target))
-
+    slope = _slope_of(scores[possible], at_target[possible])
     low, high = np.log(SMALLEST_INVERSE), np.log(LARGEST_INVERSE)
     for end, better_beyond in ((low, slope(low) >= 0), (high, slope(high) <= 0)):
         if better_beyond:
@@ -165,6 +158,29 @@ def _best_temperature(scores: FloatArray, at_target: FloatArray) -> float:
             logger.warning("No temperature in bounds fits best; %g is used.", temperature)
             return temperature
     return float(np.exp(-optimize.brentq(slope, low, high, xtol=1e-12)))
+
+
+def _slope_of(scores: FloatArray, at_target: FloatArray) -> Callable[[float], float]:
+    """Return the derivative of the mean negative log-likelihood by 1/T, at a log(1/T).
+
+    It is asked for a dozen times in each of thousands of fits, so that scores stand choice after
+    choice: sums over a question's few choices are then sums of long rows.
+    """
+    by_choice = np.ascontiguousarray(scores.T)
+    possible = np.isfinite(by_choice)
+    finite = np.where(possible, by_choice, 0.0)
+    # -inf times any 1/T above 0 stays impossible: such choices drop out like absent ones.
+    above = np.where(possible, by_choice, -np.inf)
+    largest = above.max(axis=0)
+
+    def slope(log_inverse: float) -> float:
+        inverse = np.exp(log_inverse)
+        weights = np.exp(above * inverse - largest * inverse)
+        weights /= weights.sum(axis=0)
+        weights *= finite
+        return float(np.mean(weights.sum(axis=0) - at_target))
+
+    return slope
 
 
 def cross_fit_temperature(
