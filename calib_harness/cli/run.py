@@ -57,6 +57,7 @@ def run(context: typer.Context) -> None:
 
         import calib_harness.harness  # noqa: F401 registers the plugin
         from calib_harness.harness.derive import derive_missing
+        from calib_harness.harness.environment import no_pip_process
         from calib_harness.harness.task_index import all_names, kept_index
         from calib_harness.predictions.kept import default_cache
 
@@ -68,6 +69,7 @@ def run(context: typer.Context) -> None:
         check_before(arguments)
         with (
             kept_index(default_cache()),
+            no_pip_process(),
             TemporaryDirectory(prefix="calib_harness_") as folder,
         ):
             if derive_missing(arguments.tasks or (), arguments.include_path, Path(folder)):
