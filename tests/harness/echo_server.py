@@ -26,7 +26,7 @@ class EchoServer:
     ----------
     fault : str
         ``drop_echo``, ``bos``, ``off_by_one``, ``null``, ``every500``, ``die``, ``slow``, ``half``,
-        ``404``, ``chat_only``, ``garbage``.
+        ``cut``, ``404``, ``chat_only``, ``garbage``.
     n : int
         Each how many requests, or after how many, the fault shows.
     seen : Counter
@@ -59,6 +59,8 @@ class EchoServer:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
+                if server.fault == "cut" and server.count % server.n == 0:
+                    self.close_connection, data = True, data[: len(data) // 2]
                 self.wfile.write(data)
 
             def do_GET(self):
@@ -141,6 +143,8 @@ class EchoServer:
     def _completion(self, index: int, prompt: list[int], body: dict[str, Any]) -> dict[str, Any]:
         rows = self.logprobs(prompt)
         generated = int(rows[-1].argmax())
+        if self.is_vllm and "logprob_token_ids" in body:
+            return self._named(index, rows[-1], generated, body["logprob_token_ids"])
         tokens = [*prompt, generated]
         values = [None, *(float(rows[i][token]) for i, token in enumerate(tokens[1:]))]
         top = max(1, body["logprobs"])
@@ -154,6 +158,18 @@ class EchoServer:
         if self.fault == "null" and (not self.n or self.count % self.n == 0):
             logprobs = None
         return {"index": index, "text": texts[-1], "logprobs": logprobs}
+
+    def _named(
+        self, index: int, row: torch.Tensor, generated: int, wanted: list[int]
+    ) -> dict[str, Any]:
+        """As vLLM tells named tokens, asked to call them by their numbers."""
+        off = 3.0 if self.fault == "named_off" else 0.0
+        top = {f"token_id:{token}": float(row[token]) - off for token in (generated, *wanted)}
+        with self._lock:
+            self.seen[f"named {wanted}"] += 1
+        said = f"token_id:{generated}"
+        logprobs = {"tokens": [said], "token_logprobs": [top[said]], "top_logprobs": [top]}
+        return {"index": index, "text": "", "logprobs": logprobs}
 
     def _top(self, row: torch.Tensor, n: int) -> dict[str, float]:
         values, tokens = row.topk(n)

@@ -34,7 +34,7 @@ def running():
 
 @pytest.fixture
 def server(running, monkeypatch):
-    running.fault, running.n, running.count = "", 0, 0
+    running.fault, running.n, running.count, running.is_vllm = "", 0, 0, False
     running.seen.clear()
     monkeypatch.setattr(http_client, "_FIRST_WAIT", 0.01)
     monkeypatch.setattr(
@@ -81,6 +81,24 @@ def test_token_log_probabilities_are_those_of_hf(server, expected, settings):
         assert one.is_greedy == other.is_greedy
 
 
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_letters_of_a_question_cost_a_vllm_one_request(server, expected, concurrent):
+    server.is_vllm = True
+    found = backend(server, num_concurrent=concurrent).token_loglikelihood(REQUESTS)
+    assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+    assert [r.is_greedy for r in found] == [r.is_greedy for r in expected]
+    assert [len(r.token_logprobs) for r in found] == [len(r.token_logprobs) for r in expected]
+    named = sum(count for what, count in server.seen.items() if what.startswith("named"))
+    assert named == len(CONTEXTS)  # the first question is asked in both ways
+
+
+def test_a_vllm_whose_named_tokens_are_others_is_asked_plainly(server, expected):
+    server.is_vllm, server.fault = True, "named_off"
+    found = backend(server).token_loglikelihood(REQUESTS)
+    assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+    assert sum(count for what, count in server.seen.items() if what.startswith("named")) == 1
+
+
 def test_a_context_too_long_is_cut_off_on_the_left_and_counted(server, caplog):
     lm = backend(server)
     long = SimpleNamespace(args=("the king of Arden " * 100, " A"), task_name="toy", doc_id=0)
@@ -111,7 +129,7 @@ def test_a_server_that_cannot_be_believed_is_refused_in_one_sentence(server, fau
     assert server.count <= 12  # nothing was tried again, nothing scored
 
 
-@pytest.mark.parametrize(("fault", "n"), [("every500", 7), ("half", 5)])
+@pytest.mark.parametrize(("fault", "n"), [("every500", 7), ("half", 5), ("cut", 5)])
 def test_passing_faults_are_tried_again_and_cost_nothing(server, expected, fault, n, caplog):
     server.fault, server.n = fault, n
     with caplog.at_level(logging.WARNING):

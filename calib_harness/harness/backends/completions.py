@@ -3,14 +3,18 @@
 A prompt is sent with `echo`, and the server tells the log-probability of each of its tokens. Who
 ignores `echo`, adds a token or leaves one out answers all the same, with numbers of other tokens;
 so every answer is counted, and nothing is scored before two known answers agree.
+
+A vLLM also tells the log-probabilities of named next tokens, so that letters cost one request a
+question and are read from its prefix cache; it is found out on the first question.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeAlias
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.openai_completions import (
@@ -22,7 +26,12 @@ from tqdm import tqdm
 from calib_harness.errors import UserError
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
 from calib_harness.harness.backends.http_client import Client, each_as_it_comes
-from calib_harness.harness.backends.known_answer import KnownAnswer, choose_contexts, judge
+from calib_harness.harness.backends.known_answer import (
+    WRONG,
+    KnownAnswer,
+    choose_contexts,
+    judge,
+)
 from calib_harness.harness.backends.prompts import Prompt, make_prompts
 from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.responses import TokenLogprobs
@@ -30,6 +39,10 @@ from calib_harness.harness.responses import TokenLogprobs
 logger = logging.getLogger(__name__)
 
 Results = Iterator[tuple[int, TokenLogprobs]]
+Answers: TypeAlias = list[tuple[int, TokenLogprobs]]
+
+# Tokens that vLLM can be asked for in one request.
+_MOST_TOKENS = 128
 
 # OpenAI's own models that echo log-probabilities of a prompt.
 _OPENAI_MODELS = ("babbage-002", "davinci-002")
@@ -49,11 +62,39 @@ def score_tokens_completions(lm: LocalCompletionsAPI, requests: Sequence[Instanc
     prompts = make_prompts(lm, requests, longest=lm.max_length)
     # Long prompts first: time left is over- rather than underestimated.
     prompts.sort(key=lambda prompt: (-len(prompt.tokens), prompt.tokens))
-    batches = [prompts[i : i + lm._batch_size] for i in range(0, len(prompts), lm._batch_size)]
     with tqdm(total=len(prompts), desc="Scoring", unit=" requests") as bar:
-        for _, answers in each_as_it_comes(server.score, batches, concurrent=lm._concurrent):
+        for answers in _score(server, prompts):
             yield from answers
             bar.update(len(answers))
+
+
+def _score(server: CompletionsServer, prompts: Sequence[Prompt]) -> Iterator[Answers]:
+    """Score the letters of each question together if the server can, the rest one by one."""
+    questions, others = _lettered(prompts)
+    if questions:
+        first, *rest = questions
+        answers = [answer for prompt in first for answer in server.score([prompt])]
+        yield answers
+        if rest and server.names_tokens(first, answers):
+            asked = each_as_it_comes(server.score_together, rest, concurrent=server.concurrent)
+            yield from (together for _, together in asked)
+        else:
+            others += [prompt for question in rest for prompt in question]
+    size = server.batch_size
+    batches = [others[i : i + size] for i in range(0, len(others), size)]
+    for _, answers in each_as_it_comes(server.score, batches, concurrent=server.concurrent):
+        yield answers
+
+
+def _lettered(prompts: Sequence[Prompt]) -> tuple[list[list[Prompt]], list[Prompt]]:
+    """Return the prompts of one token that follow one context together, and the other prompts."""
+    groups: dict[tuple[int, ...], list[Prompt]] = defaultdict(list)
+    for prompt in prompts:
+        if len(prompt.continuation) == 1:
+            groups[tuple(prompt.context)].append(prompt)
+    questions = [group for group in groups.values() if 1 < len(group) <= _MOST_TOKENS]
+    together = {prompt.index for question in questions for prompt in question}
+    return questions, [prompt for prompt in prompts if prompt.index not in together]
 
 
 @confirm.register(LocalCompletionsAPI)
@@ -103,7 +144,57 @@ class CompletionsServer:
             return {str(text): float(value) for text, value in top.items()}
         return {str(logprobs["tokens"][-1]): float(logprobs["token_logprobs"][-1])}
 
-    def score(self, prompts: Sequence[Prompt]) -> list[tuple[int, TokenLogprobs]]:
+    @property
+    def concurrent(self) -> int:
+        """How many requests may be under way."""
+        return int(self._lm._concurrent)
+
+    @property
+    def batch_size(self) -> int:
+        """How many prompts go into one request."""
+        return int(self._lm._batch_size)
+
+    def names_tokens(self, question: Sequence[Prompt], expected: Answers) -> bool:
+        """Say whether the server tells named next tokens, and as it has scored them before."""
+        if not self._lm.tokenized_requests or "openai.com" in self._lm.base_url:
+            return False
+        try:
+            found = self._told(question)
+        except UserError:  # it refuses the unknown argument
+            return False
+        return found is not None and all(
+            abs(one.logprob - other.logprob) <= WRONG
+            for (_, one), (_, other) in zip(found, expected, strict=True)
+        )
+
+    def score_together(self, question: Sequence[Prompt]) -> Answers:
+        """Score the choices of one question, a token each, in one request."""
+        return self._told(question) or self.score(question)
+
+    def _told(self, question: Sequence[Prompt]) -> Answers | None:
+        """Ask vLLM for the log-probabilities of each choice's token; None if it does not tell."""
+        wanted = sorted({prompt.continuation[0] for prompt in question})
+        payload = self._payload([question[0].context])
+        payload.update(
+            echo=False,
+            logprobs=len(wanted),
+            logprob_token_ids=wanted,
+            return_tokens_as_token_ids=True,
+        )
+        (choice,) = self._choices(self._client.post(payload), 1)
+        logprobs = _logprobs(choice, self._client.url)
+        top = (logprobs.get("top_logprobs") or [None])[-1] or {}
+        if not all(f"token_id:{token}" in top for token in wanted):
+            return None
+        answers = []
+        for prompt in question:
+            name = f"token_id:{prompt.continuation[0]}"
+            logprob = float(top[name])
+            is_greedy = name == logprobs["tokens"][-1]
+            answers.append((prompt.index, TokenLogprobs(logprob, is_greedy, [logprob])))
+        return answers
+
+    def score(self, prompts: Sequence[Prompt]) -> Answers:
         """Score prompts in one request; return each one's index and result."""
         answer = self._client.post(self._payload([prompt.tokens for prompt in prompts]))
         choices = self._choices(answer, len(prompts))

@@ -106,6 +106,8 @@ class Client:
             raise _PassingError(f"gave no answer within {self._timeout:g} s") from None
         except requests.ConnectionError as error:
             raise _PassingError(f"cannot be reached ({_reason(error)})") from None
+        except requests.exceptions.ChunkedEncodingError:
+            raise _PassingError("broke off in the middle of an answer") from None
         except requests.RequestException as error:
             raise UserError(f"base_url: {url} cannot be asked: {_one_line(error)}") from None
         if response.status_code == 429 or response.status_code >= 500:
