@@ -20,9 +20,9 @@ from calib_harness.analysis.multiplicity import corrected, enough_resamples, fam
 from calib_harness.analysis.paired import check_options, paired_rows, report_questions
 from calib_harness.analysis.pairs_file import read_chain
 from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison
+from calib_harness.analysis.sides import side_of
 from calib_harness.analysis.trends import TREND_COLUMNS, trend_of_draws, trend_of_losses
-from calib_harness.core.inference import bootstrap_draws
-from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
+from calib_harness.core.loss import LOSSES, mean_test
 from calib_harness.core.resampling import estimates_of
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
@@ -145,33 +145,16 @@ class _Stages:
         options: SummaryOptions,
     ) -> None:
         self.common, self.stages, self.shared, self.options = common, stages, shared, options
-        names = [name for name in options.metrics if name not in LOSSES]
-        self.draws = [
-            bootstrap_draws(names, probs, shared.gold, **options.draws, **options.bins)
-            if names
-            else {}
-            for probs in shared.probs
-        ]
-        few = len(shared) < FEWEST_QUESTIONS
-        self.losses = {
-            name: [
-                np.full(len(shared), np.nan)
-                if few
-                else calibration_losses(probs, shared.gold, score=LOSSES[name])
-                for probs in shared.probs
-            ]
-            for name in options.metrics
-            if name in LOSSES
-        }
+        self.sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
 
     def value_rows(self) -> list[dict[str, Any]]:
         rows = []
         for number, stage in enumerate(self.stages.itertuples(index=False)):
-            draws = self.draws[number]
-            found = estimates_of(draws) if draws else {}
+            side = self.sides[number]
+            found = estimates_of(side.draws) if side.draws else {}
             estimates = {name: vars(estimate) for name, estimate in found.items()}
-            for name, losses in self.losses.items():
-                test = vars(mean_test(losses[number]))
+            for name, losses in side.losses.items():
+                test = vars(mean_test(losses))
                 keys = ("stderr", "low", "high")
                 estimates[name] = {"value": test["mean"]} | {key: test[key] for key in keys}
             place = {"position": stage.position, "stage": stage.stage, "model": stage.label}
@@ -188,7 +171,7 @@ class _Stages:
         rows = []
         for reference, base, aligned in links:
             place = {"reference": reference, "from_stage": names[base], "to_stage": names[aligned]}
-            both = self.draws[base], self.draws[aligned]
+            both = self.sides[base], self.sides[aligned]
             for row in paired_rows(self.shared, base, aligned, self.options, both):
                 rows.append(self.common | place | row | {"n": len(self.shared)})
         return rows
@@ -203,8 +186,8 @@ class _Stages:
                 value = values.loc[values["metric"] == name, "value"]
                 found["tau"] = float(stats.kendalltau(position, value).statistic)
                 if name in LOSSES:
-                    found |= trend_of_losses(self.losses[name], position)
+                    found |= trend_of_losses([side.losses[name] for side in self.sides], position)
                 else:
-                    found |= trend_of_draws([each[name] for each in self.draws], position)
+                    found |= trend_of_draws([side.draws[name] for side in self.sides], position)
             rows.append(self.common | {"metric": name, "n_stages": len(position)} | found)
         return rows

@@ -34,17 +34,17 @@ from calib_harness.analysis.results import (
     Comparison,
     settings_in,
 )
+from calib_harness.analysis.sides import Side, Sides
 from calib_harness.analysis.task_agreement import rank_agreement
 from calib_harness.core.loss import LOSSES
 from calib_harness.core.ranks import min_ranks
-from calib_harness.core.resampling import Draws
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 
 logger = logging.getLogger(__name__)
 
 Detail: TypeAlias = Literal["all", "tests", "changes"]
-_BothDraws: TypeAlias = tuple[dict[str, Draws], dict[str, Draws]]
+_Known: TypeAlias = Mapping[Predictions, Side] | None
 
 
 def compare(
@@ -61,7 +61,7 @@ def compare(
     seed: int = 0,
     detail: Detail = "all",
     ladder: bool = False,
-    draws: Mapping[Predictions, dict[str, Draws]] | None = None,
+    known: _Known = None,
 ) -> Comparison:
     """Compare aligned models with their base models on the same questions.
 
@@ -92,9 +92,10 @@ def compare(
         leaves out the bootstrap (``stderr``, ``low``, ``high`` and p-values are NaN then).
     ladder : bool
         Also climb the ladder of recalibrations, see :func:`calib_harness.analysis.ladder.climb`.
-    draws : mapping of Predictions to dict of str to Draws, optional
-        Resamples made before, as ``summarise`` leaves them, with the same options and number;
-        used where base and aligned model answered exactly the same questions.
+    known : mapping of Predictions to Side, optional
+        What was computed of the runs before with the same options, see
+        :func:`calib_harness.analysis.sides.side_of`; used where base and aligned model answered
+        exactly the same questions and all can be used.
 
     Returns
     -------
@@ -139,7 +140,7 @@ def compare(
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):
-            rows = _change_rows(names, shared, options, _known_draws(runs, shared, draws))
+            rows = _change_rows(names, shared, options, _known_sides(runs, shared, known))
             changes += [row | {"_match": number} for row in rows]
             if ladder:
                 rungs += [names | row for row in climb(shared, options)]
@@ -149,7 +150,7 @@ def compare(
         raise UserError(why_none or _NO_QUESTIONS)
     frame = pd.DataFrame(changes)
     if n_resamples is None and options.n_resamples:
-        _decided(frame, matched, options)
+        _decided(frame, matched, options, known)
     frame = _finish(frame)
     strata = ["base", "aligned"] if by else []
     decomposition = pd.DataFrame(parts, columns=DECOMPOSITION_COLUMNS)
@@ -191,13 +192,21 @@ def _matches(
     return matched, why_none
 
 
-def _decided(changes: pd.DataFrame, matched: Sequence[Match], options: SummaryOptions) -> None:
+def _decided(
+    changes: pd.DataFrame, matched: Sequence[Match], options: SummaryOptions, known: _Known
+) -> None:
     """Resample those changes anew, in place, that more resamples may make significant."""
     rows, n_resamples = undecided(changes, options.n_resamples)
     rows &= ~changes["metric"].isin(LOSSES)
     for at, group in changes[rows].groupby("_match", sort=False):
         more = replace(options, metrics=tuple(group["metric"]), n_resamples=n_resamples)
-        found = paired_rows(shared_questions(matched[int(str(at))][1]), 0, 1, more)
+        runs = matched[int(str(at))][1]
+        shared = shared_questions(runs)
+        base, aligned = (
+            side and replace(side, draws={})  # which were fewer
+            for side in _known_sides(runs, shared, known)
+        )
+        found = paired_rows(shared, 0, 1, more, (base, aligned))
         for index, row in zip(group.index, found, strict=True):
             for name, value in row.items():
                 changes.loc[index, name] = value
@@ -211,24 +220,20 @@ def _one_source(pairs: PairsLike | None, base: str | None, aligned: str | None) 
     raise UserError("pairs: give either them, or both base and aligned.")
 
 
-def _known_draws(
-    runs: Sequence[Predictions],
-    shared: SharedQuestions,
-    draws: Mapping[Predictions, dict[str, Draws]] | None,
-) -> _BothDraws | None:
-    """Return the resamples of both runs if they are of the shared questions, in their order."""
-    if draws is None or any(len(run) != len(shared) for run in runs):
-        return None
+def _known_sides(runs: Sequence[Predictions], shared: SharedQuestions, known: _Known) -> Sides:
+    """Return what is known of both runs if it is about the shared questions, in their order."""
+    if known is None or any(len(run) != len(shared) for run in runs):
+        return None, None
     if not all(np.array_equal(run.doc_hash, shared.doc_hash) for run in runs):
-        return None
-    return draws[runs[0]], draws[runs[1]]
+        return None, None
+    return known[runs[0]], known[runs[1]]
 
 
 def _change_rows(
     names: dict[str, Any],
     shared: SharedQuestions,
     options: SummaryOptions,
-    draws: _BothDraws | None,
+    known: Sides,
 ) -> list[dict[str, Any]]:
     counts = {
         "n": len(shared),
@@ -237,7 +242,7 @@ def _change_rows(
         "n_unusable": shared.n_unusable,
         "n_changed": shared.n_changed,
     }
-    return [names | counts | row for row in paired_rows(shared, 0, 1, options, draws)]
+    return [names | counts | row for row in paired_rows(shared, 0, 1, options, known)]
 
 
 def _finish(changes: pd.DataFrame) -> pd.DataFrame:

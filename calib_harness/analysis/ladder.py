@@ -10,7 +10,7 @@ import pandas as pd
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.multiplicity import corrected
-from calib_harness.analysis.paired import null_mean
+from calib_harness.analysis.sides import null_mean
 from calib_harness.core.loss import FEWEST_QUESTIONS, mean_test, proper_scores
 from calib_harness.core.metrics import point_values
 from calib_harness.core.recalibrators import cross_fit

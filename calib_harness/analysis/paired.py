@@ -10,12 +10,9 @@ import numpy as np
 
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.core.answers import Choices
-from calib_harness.core.inference import bootstrap_draws
-from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
-from calib_harness.core.metrics import METRICS, point_values
-from calib_harness.core.nulls import calibrated_null
-from calib_harness.core.options import DEFAULT_N_RESAMPLES
+from calib_harness.analysis.sides import Sides, has_null, side_of
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, mean_test
+from calib_harness.core.metrics import point_values
 from calib_harness.core.resampling import Draws, PairedChange, changes_between
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats
@@ -45,33 +42,35 @@ def paired_rows(
     base: int,
     aligned: int,
     options: SummaryOptions,
-    draws: tuple[dict[str, Draws], dict[str, Draws]] | None = None,
+    known: Sides = (None, None),
 ) -> list[dict[str, Any]]:
     """Change of each metric between two of the runs; one row per metric.
 
     Rows hold ``metric, base_value, aligned_value, change, stderr, low, high, p_value,
     change_ratio``, and of calibration errors ``base_null, aligned_null, excess_change, bias_low,
-    bias_high``. Resamples of both runs on exactly these questions may be given; otherwise they
-    are drawn. Without resamples (``n_resamples`` of 0) there are only values, nulls and changes.
+    bias_high``. What is known of either run on exactly these questions may be given. Without
+    resamples (``n_resamples`` of 0) there are only values, nulls and changes.
     """
     names = [name for name in options.metrics if name not in LOSSES]
+    both = [
+        side_of(shared.probs[side], shared.gold, options, of_side)
+        for side, of_side in zip((base, aligned), known, strict=True)
+    ]
     biases: dict[str, dict[str, float]] = {}
     if not options.n_resamples:
         found = _changes_alone(shared, base, aligned, names, options)
     else:
-        if draws is None:
-            draws = _both_draws(shared, base, aligned, names, options)
+        draws = [{name: side.draws[name] for name in names} for side in both]
         same = np.array_equal(shared.probs[base], shared.probs[aligned], equal_nan=True)
-        of_names = [{name: each[name] for name in names} for each in draws]
-        found = changes_between(*of_names, same=same) if names else {}
+        found = changes_between(*draws, same=same) if names else {}
         biases = {name: _bias(draws[0][name], draws[1][name], same) for name in names}
     for name in LOSSES.keys() & set(options.metrics):
-        found[name] = _loss_change(shared, base, aligned, name, bool(options.n_resamples))
+        found[name] = _loss_change(name, *(side.losses[name] for side in both), options=options)
     rows = []
     for name in options.metrics:
         row = _row(name, found[name])
         if has_null(name):
-            nulls = [null_mean(shared.probs[side], name, options) for side in (base, aligned)]
+            nulls = [side.nulls[name] for side in both]
             row |= {"base_null": nulls[0], "aligned_null": nulls[1]} | biases.get(name, {})
             row["excess_change"] -= nulls[1] - nulls[0]
         rows.append(row)
@@ -94,19 +93,6 @@ def _row(name: str, e: PairedChange) -> dict[str, Any]:
     }
 
 
-def _both_draws(
-    shared: SharedQuestions, base: int, aligned: int, names: list[str], options: SummaryOptions
-) -> tuple[dict[str, Draws], dict[str, Draws]]:
-    """Resample both runs together: the same seed draws the same questions for both."""
-    first, second = (
-        bootstrap_draws(names, shared.probs[side], shared.gold, **options.draws, **options.bins)
-        if names
-        else {}
-        for side in (base, aligned)
-    )
-    return first, second
-
-
 def _bias(base: Draws, aligned: Draws, same: bool) -> dict[str, float]:
     """Return how much too large the change is on average, at least and at most.
 
@@ -121,15 +107,11 @@ def _bias(base: Draws, aligned: Draws, same: bool) -> dict[str, float]:
 
 
 def _loss_change(
-    shared: SharedQuestions, base: int, aligned: int, name: str, tested: bool
+    name: str, first: Floats, second: Floats, *, options: SummaryOptions
 ) -> PairedChange:
     """Test the change of the calibration losses question by question."""
-    if len(shared) < FEWEST_QUESTIONS:
+    if len(first) < FEWEST_QUESTIONS:
         return PairedChange(*(np.nan,) * 7)
-    first, second = (
-        calibration_losses(shared.probs[side], shared.gold, score=LOSSES[name])
-        for side in (base, aligned)
-    )
     impossible = int((np.isnan(first) | np.isnan(second)).sum())
     if impossible:
         logger.warning(
@@ -137,12 +119,12 @@ def _loss_change(
             "loss is infinite; compare calibration_loss_brier instead",
             name,
             impossible,
-            len(shared),
+            len(first),
         )
     test = mean_test(second - first)
     means = float(first.mean()), float(second.mean())
-    tests = (test.stderr, test.low, test.high, test.p_value) if tested else (np.nan,) * 4
-    return PairedChange(*means, test.mean, *tests)
+    tested = (test.stderr, test.low, test.high, test.p_value)
+    return PairedChange(*means, test.mean, *(tested if options.n_resamples else (np.nan,) * 4))
 
 
 def _changes_alone(
@@ -156,34 +138,6 @@ def _changes_alone(
         name: PairedChange(first[name], second[name], second[name] - first[name], *(np.nan,) * 4)
         for name in names
     }
-
-
-def has_null(metric: str) -> bool:
-    """Whether a metric is a calibration error, which is read against what calibrated models show.
-
-    sce_ova is computed like one, and is none.
-    """
-    return metric in METRICS and METRICS[metric].simulation is not None and metric != "sce_ova"
-
-
-def null_mean(probs: Floats, metric: str, options: SummaryOptions) -> float:
-    """Return what a calibrated model with these probabilities would show on average.
-
-    Where the mean has a formula nothing is simulated: that took most of a comparison's time.
-    """
-    known = METRICS[metric]
-    if known.null_mean is not None:
-        given = known.complete(known.own(options.bins))
-        exact = known.null_mean(Choices.checked(probs), **given)
-        if exact is not None:
-            return exact
-    return calibrated_null(
-        probs,
-        metric=metric,
-        n_resamples=DEFAULT_N_RESAMPLES,
-        rng=options.seed,
-        **METRICS[metric].own(options.bins),
-    ).mean
 
 
 def report_questions(

@@ -20,7 +20,7 @@ _STEPS = 65534  # between the least and the largest resample; one more stands fo
 
 def resampled_metrics(metrics: Sequence[str], found: Sequence[EntryNumbers]) -> list[str]:
     """Return the metrics that some run has resamples of, in the page's order."""
-    return [name for name in metrics if any(name in entry.draws for entry in found)]
+    return [name for name in metrics if any(name in entry.side.draws for entry in found)]
 
 
 def add_draws(columns: Columns, found: Sequence[EntryNumbers], metrics: Sequence[str]) -> Carried:
@@ -30,7 +30,7 @@ def add_draws(columns: Columns, found: Sequence[EntryNumbers], metrics: Sequence
     ``draw_step`` how numbers are read back, ``draw_least`` and ``draw_most`` between what values
     the metric lies.
     """
-    drawn = [entry.draws.get(name) for entry in found for name in metrics]
+    drawn = [entry.side.draws.get(name) for entry in found for name in metrics]
     sizes = [0 if draws is None else draws.deviations.size for draws in drawn]
     if not sum(sizes):
         return "none"

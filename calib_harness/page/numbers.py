@@ -17,6 +17,7 @@ from calib_harness.analysis.reliability import (
     empty_reliability,
     reliability_of_each,
 )
+from calib_harness.analysis.sides import Side, side_of
 from calib_harness.core.accuracy import risks
 from calib_harness.core.resampling import Draws
 from calib_harness.page.parallel import in_order
@@ -27,6 +28,10 @@ Binning: TypeAlias = tuple[int, str]
 BINNINGS: tuple[Binning, ...] = tuple(
     (n_bins, rule) for rule in ("uniform", "equal_mass") for n_bins in (10, 15, 20)
 )
+# Diagrams per choice position are kept for all binnings up to this many bins in all.
+_CLASS_BINS = 300_000
+# Answers times diagrams up to which there is a diagram of each binning: half a minute.
+_DIAGRAM_WORK = 20_000_000
 # Questions times diagrams for which intervals and nulls of every diagram are computed: about
 # half a minute of one core.
 _ERROR_WORK = 1_000_000
@@ -54,8 +59,8 @@ class EntryNumbers:
         Error rate among the most confident answers at each of ``COVERAGES``.
     curve : IsotonicCurve or None
         Reliability without bins; None if no question can be used.
-    draws : dict of str to Draws
-        The resamples of every metric, which the changes share.
+    side : Side
+        The resamples of every metric, and what else its changes to other runs share.
     """
 
     rows: list[dict[str, Any]]
@@ -63,7 +68,7 @@ class EntryNumbers:
     classes: list[list[Reliability]]
     risk: Floats
     curve: IsotonicCurve | None
-    draws: dict[str, Draws]
+    side: Side
 
 
 @dataclass(frozen=True)
@@ -89,13 +94,10 @@ class DiagramOptions:
     seed: int
 
 
-def diagram_options(
-    predictions: Sequence[Predictions],
-    options: SummaryOptions,
-    binnings: Sequence[Binning],
-    class_binnings: Sequence[Binning],
-) -> DiagramOptions:
-    """Leave out the intervals and nulls that would take too long; all numbers stay."""
+def diagram_options(predictions: Sequence[Predictions], options: SummaryOptions) -> DiagramOptions:
+    """Choose diagrams, and leave out intervals and nulls that would take too long."""
+    binnings = _binnings(predictions, (options.n_bins, options.binning))
+    class_binnings = _class_binnings(predictions, binnings, options)
     top = len(binnings) * sum(map(len, predictions))
     classes = len(class_binnings) * sum(p.scores.size for p in predictions)
     return DiagramOptions(
@@ -108,15 +110,52 @@ def diagram_options(
     )
 
 
+def _binnings(predictions: Sequence[Predictions], main: Binning) -> list[Binning]:
+    """Binnings to switch between: all, or those with the chosen M if there are many answers."""
+    binnings = [*BINNINGS, *([] if main in BINNINGS else [main])]
+    if len(binnings) * sum(map(len, predictions)) <= _DIAGRAM_WORK:
+        return binnings
+    return [(n_bins, rule) for n_bins, rule in binnings if n_bins == main[0]]
+
+
+def _class_binnings(
+    predictions: Sequence[Predictions], binnings: Sequence[Binning], options: SummaryOptions
+) -> list[Binning]:
+    """Binnings kept for choice positions: all, those with the chosen M, or the chosen one."""
+    if sum(p.scores.size for p in predictions) > _DIAGRAM_WORK:
+        # Uniform ones always: the histogram is theirs.
+        return list(dict.fromkeys([(options.n_bins, options.binning), (options.n_bins, "uniform")]))
+    positions = sum(p.scores.shape[1] for p in predictions)
+    if positions * sum(n_bins for n_bins, _ in binnings) <= _CLASS_BINS:
+        return list(binnings)
+    return [(n_bins, rule) for n_bins, rule in binnings if n_bins == options.n_bins]
+
+
 def entry_numbers(
-    p: Predictions, options: SummaryOptions, diagrams: DiagramOptions
+    p: Predictions,
+    options: SummaryOptions,
+    diagrams: DiagramOptions,
+    compared: Sequence[str] = (),
 ) -> EntryNumbers:
-    """Compute everything about one run × task × method."""
+    """Compute everything about one run × task × method.
+
+    Parameters
+    ----------
+    p : Predictions
+    options : SummaryOptions
+    diagrams : DiagramOptions
+    compared : sequence of str
+        Metrics whose changes to other runs will be tested.
+    """
     draws: dict[str, Draws] = {}
     # Where intervals of all diagrams are affordable, so are a few temperatures.
     with_temperature = replace(options, recalibrate=diagrams.n_curve_resamples > 0)
     rows = summarise(p, with_temperature, draws=draws)
     probs, gold = p.probs[p.usable], p.gold[p.usable]
+    side = Side(draws, {}, {})
+    if compared and gold.size:
+        side = side_of(probs, gold, replace(options, metrics=tuple(compared), n_resamples=0))
+        side = replace(side, draws=draws)
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
     asked = [
         Pairs(confidence, correct, *binning, diagrams.n_resamples, diagrams.seed)
@@ -141,7 +180,7 @@ def entry_numbers(
         )
         if gold.size
         else None,
-        draws=draws,
+        side=side,
     )
 
 
@@ -167,10 +206,11 @@ def all_numbers(
     predictions: Sequence[Predictions],
     options: SummaryOptions,
     diagrams: DiagramOptions,
+    compared: Sequence[str],
     n_jobs: int,
 ) -> Iterator[EntryNumbers]:
     """Compute everything about every run × task × method, in order, in up to `n_jobs` processes."""
-    work = partial(entry_numbers, options=options, diagrams=diagrams)
+    work = partial(entry_numbers, options=options, diagrams=diagrams, compared=compared)
     few = _expected_work(predictions, options, diagrams) < _LITTLE_WORK
     yield from in_order(work, [_without_hashes(p) for p in predictions], 1 if few else n_jobs)
 

@@ -12,9 +12,9 @@ from calib_harness.analysis import Comparison, compare, verdict
 from calib_harness.analysis.matching import Models, match_runs, shared_settings
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.multiplicity import FAMILY_OF_TESTS, SIGNIFICANT
+from calib_harness.analysis.sides import Side
 from calib_harness.core.loss import LOSSES, PRIMARY
 from calib_harness.core.metrics import METRICS
-from calib_harness.core.resampling import Draws
 from calib_harness.page.packing import Columns, Numbering, printed_alike, smallest_unsigned
 from calib_harness.page.sources import Sources
 from calib_harness.predictions.table import Predictions
@@ -23,11 +23,16 @@ from calib_harness.predictions.table import Predictions
 _FEW_ANSWERS = 100_000
 
 
+def comparable(metrics: Sequence[str]) -> list[str]:
+    """Return those of the names that `compare` knows."""
+    return [name for name in metrics if name in METRICS or name in LOSSES]
+
+
 def tested_changes(
     sources: Sources,
     options: SummaryOptions,
     metrics: Sequence[str],
-    draws: Mapping[Predictions, dict[str, Draws]] | None,
+    known: Mapping[Predictions, Side],
     names: Mapping[str, Numbering],
     numbers: Columns,
 ) -> dict[str, Any]:
@@ -40,8 +45,8 @@ def tested_changes(
         Bins, seed and resamples; 0 for as many as `compare` takes.
     metrics : sequence of str
         All metrics of the page, in its order.
-    draws : mapping, optional
-        Resamples made before, see `compare`.
+    known : mapping of Predictions to Side
+        What was computed before, see `compare`.
     names : mapping of str to Numbering
         Of ``models``, ``tasks`` and ``methods``.
     numbers : Columns
@@ -53,13 +58,13 @@ def tested_changes(
     found = compare(
         sources.predictions,
         sources.pairs,
-        metrics=[name for name in metrics if name in METRICS or name in LOSSES],
+        metrics=comparable(metrics),
         n_bins=options.n_bins,
         binning=options.binning,
         n_resamples=options.n_resamples or None,
         seed=options.seed,
         detail="all" if few else "tests",
-        draws=draws,
+        known=known,
     )
     frame = found.changes
     pairs = Numbering()

@@ -31,9 +31,10 @@ from calib_harness import (
 from calib_harness.analysis import ratio_ranks, share_harmed
 from calib_harness.analysis.joining import shared_questions
 from calib_harness.analysis.matching import Models, match_runs
-from calib_harness.analysis.metrics_frame import SummaryOptions, summarise
+from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.multiplicity import enough_resamples, undecided
 from calib_harness.analysis.pairs_file import read_chain, read_pairs
+from calib_harness.analysis.sides import side_of
 
 SHARED = Path(__file__).parents[2].parent / "shared"
 
@@ -760,16 +761,15 @@ def test_fifteen_real_pairs(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("binning", ["uniform", "equal_mass"])
-def test_resamples_made_before_give_the_same_changes(binning: str) -> None:
+def test_what_was_computed_of_runs_before_gives_the_same_changes(binning: str) -> None:
     def drop(run: Predictions, row: int) -> Predictions:
         return run.take(np.delete(np.arange(len(run)), row))
 
     runs = [make_run("base", seed=1), make_run("chat", seed=2)]
-    options = SummaryOptions(("acc", "ece", "sce", "auroc"), binning=binning, n_resamples=40)
+    metrics = ("acc", "ece", "sce", "auroc", "calibration_loss")
+    options = SummaryOptions(metrics, binning=binning, n_resamples=40)
     for base, aligned in (runs, [drop(runs[0], 3), runs[1]], [drop(runs[0], 0), drop(runs[1], 0)]):
-        draws: dict[Predictions, Any] = {base: {}, aligned: {}}
-        for run, own in draws.items():
-            summarise(run, options, draws=own)
+        sides = {run: side_of(run.probs, run.gold, options) for run in (base, aligned)}
         given: dict[str, Any] = {
             "base": "base",
             "aligned": "chat",
@@ -778,7 +778,7 @@ def test_resamples_made_before_give_the_same_changes(binning: str) -> None:
             "n_resamples": 40,
         }
         anew = compare([base, aligned], **given)
-        known = compare([base, aligned], **given, draws=draws, detail="tests")
+        known = compare([base, aligned], **given, known=sides, detail="tests")
         pd.testing.assert_frame_equal(known.changes, anew.changes)
         pd.testing.assert_frame_equal(known.over_families, anew.over_families)
         assert known.decomposition.empty

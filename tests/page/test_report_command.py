@@ -155,7 +155,7 @@ def test_a_page_of_very_many_answers_keeps_fewer_diagrams(runs, tmp_path, monkey
     options = {"tasks": ["letters"], "n_resamples": 0, "cache": False, "n_bins": 10}
     whole = document(make_report(runs / "logs", tmp_path / "whole.html", **options))
     assert len(whole["binnings"]) == len(whole["class_binnings"]) == 6
-    monkeypatch.setattr("calib_harness.page.payload._DIAGRAM_WORK", 100)
+    monkeypatch.setattr("calib_harness.page.numbers._DIAGRAM_WORK", 100)
     path = tmp_path / "fewer.html"
     fewer = document(make_report(runs / "logs", path, **options, binning="equal_mass"))
     assert fewer["binnings"] == [[10, "uniform"], [10, "equal_mass"]]
