@@ -56,6 +56,7 @@ def run(context: typer.Context) -> None:
         from lm_eval.utils import setup_logging
 
         import calib_harness.harness  # noqa: F401 registers the plugin
+        from calib_harness.harness.dataset_loads import each_loaded_once
         from calib_harness.harness.derive import derive_missing
         from calib_harness.harness.environment import no_pip_process
         from calib_harness.harness.task_index import all_names, kept_index
@@ -69,6 +70,7 @@ def run(context: typer.Context) -> None:
         check_before(arguments)
         with (
             kept_index(default_cache()),
+            each_loaded_once(),
             no_pip_process(),
             TemporaryDirectory(prefix="calib_harness_") as folder,
         ):

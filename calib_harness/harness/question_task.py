@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from jinja2 import TemplateError
@@ -142,6 +143,11 @@ class QuestionTask(ConfigurableTask):
                 f"{self.config.task}: there is nothing to evaluate; name a test_split or a "
                 f"validation_split (the dataset has {', '.join(map(repr, self.dataset))})"
             )
+
+    @cached_property
+    def eval_docs(self) -> Any:
+        """The questions; lm-eval runs the YAML's `process_docs` anew each time it asks for them."""
+        return super().eval_docs
 
     def _target(self, doc: dict[str, Any]) -> Any:
         return self.doc_to_text(doc) if self.multiple_input else self.doc_to_target(doc)

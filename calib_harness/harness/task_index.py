@@ -37,15 +37,19 @@ class _Kept(msgspec.Struct):
 
 
 class _KeptEntry(Entry):
-    """An entry whose contents are read when they are asked for: most never are."""
+    """An entry whose path is made, and contents are read, when asked for: most never are."""
+
+    def __init__(self, name: str, kind: Kind, file: str | None, tags: set[str]) -> None:
+        self.name, self.kind, self.tags, self._file = name, kind, tags, file
+
+    @property
+    def yaml_path(self) -> Path | None:
+        return Path(self._file) if self._file else None
 
     @property
     def cfg(self) -> dict[str, Any] | None:
-        return load_yaml(self.yaml_path, resolve_func=False) if self.yaml_path else None
-
-    @cfg.setter
-    def cfg(self, value: None) -> None:
-        """Take the default that the constructor assigns."""
+        path = self.yaml_path
+        return load_yaml(path, resolve_func=False) if path else None
 
 
 @contextmanager
@@ -143,8 +147,9 @@ def _read(path: Path, state: str) -> dict[str, Entry] | None:
         kept = msgspec.json.decode(path.read_bytes(), type=_Kept)
         if kept.state != state:
             return None
+        kinds = dict(Kind.__members__)
         return {
-            name: _KeptEntry(name, Kind[kind], Path(file) if file else None, tags=set(tags))
+            name: _KeptEntry(name, kinds[kind], file, set(tags))
             for name, kind, file, tags in kept.entries
         }
     except (OSError, KeyError, msgspec.DecodeError) as error:
