@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, NamedTuple
 
-import lm_eval.evaluator_utils
 import numpy as np
 from lm_eval.api import metrics as stock
 from lm_eval.api.registry import (
@@ -26,6 +25,7 @@ from lm_eval.api.registry import (
 from calib_harness.core.confidence import pack_scores
 from calib_harness.core.inference import bootstrap
 from calib_harness.core.metrics import METRICS
+from calib_harness.harness.seam import OF_STDERR
 from calib_harness.harness.stock_metrics import StockAggregation
 
 logger = logging.getLogger(__name__)
@@ -148,13 +148,15 @@ def install_stderr() -> None:
     lm-eval 0.4.13 looks standard errors up in a list inside one function, so that function is
     wrapped; it still answers for every aggregation that is not ours.
     """
-    if hasattr(lm_eval.evaluator_utils.stderr_for_metric, "calib_harness"):
+    of_stock = OF_STDERR.stderr_for_metric
+    if hasattr(of_stock, "calib_harness"):
         return
 
     def stderr_for_metric(metric: Any, bootstrap_iters: int) -> Callable[[Any], float] | None:
         if isinstance(metric, _WITH_STDERR) and bootstrap_iters > 0:
             return lambda items: metric.stderr(items, bootstrap_iters)
-        return stock.stderr_for_metric(metric, bootstrap_iters)
+        found: Callable[[Any], float] | None = of_stock(metric, bootstrap_iters)
+        return found
 
     stderr_for_metric.calib_harness = True  # type: ignore[attr-defined]
-    lm_eval.evaluator_utils.stderr_for_metric = stderr_for_metric
+    OF_STDERR.stderr_for_metric = stderr_for_metric

@@ -46,7 +46,7 @@ class PooledTask(CalibrationTask):
         super().__init__(
             {
                 **settings,
-                **{key: first[key] for key in _SHARED},
+                **{key: getattr(first, key) for key in _SHARED},
                 "output_type": "multiple_choice",
                 "custom_dataset": self._pool,
                 "test_split": "test",
@@ -92,7 +92,7 @@ class PooledTask(CalibrationTask):
 
     def _check_alike(self, name: str, key: str) -> None:
         values = {
-            member: getattr(task, key) if hasattr(task, key) else task.config[key]
+            member: getattr(task, key) if hasattr(task, key) else getattr(task.config, key)
             for member, task in self.members.items()
         }
         if len(set(values.values())) > 1:

@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import Any
 
 from jinja2 import TemplateError
-from lm_eval.api.task import ConfigurableTask
 
 from calib_harness.errors import UserError
 from calib_harness.harness.prompt_forms import Asked, Form, form_of
@@ -17,9 +16,10 @@ from calib_harness.harness.questions import (
     gold_among,
     only_gold,
 )
+from calib_harness.harness.seam import StockTask
 
 
-class QuestionTask(ConfigurableTask):
+class QuestionTask(StockTask):
     """A multiple-choice task whose mistakes are sentences, and whose prompt may be another.
 
     `metadata` may hold ``prompt: cloze`` or ``prompt: choice``.
@@ -108,6 +108,8 @@ class QuestionTask(ConfigurableTask):
             source = getattr(self.config, key)
             if isinstance(error, TemplateError):
                 why = str(error)
+            elif isinstance(error.__cause__, TemplateError):  # as lm-eval 0.5 hands it on
+                why = str(error.__cause__)
             elif key == "doc_to_choice" and isinstance(source, str):
                 why = "what it gives is not written as a list"  # lm-eval reads a Python literal
             else:
@@ -132,7 +134,7 @@ class QuestionTask(ConfigurableTask):
         """Load the dataset; a split that the YAML names and the dataset lacks is an error."""
         super().download(dataset_kwargs, **kwargs)
         for key in ("training_split", "validation_split", "test_split", "fewshot_split"):
-            split = self.config[key]
+            split = getattr(self.config, key)
             if split is not None and split not in self.dataset:
                 raise UserError(
                     f"{self.config.task}: {key} is {split!r}, but the dataset has only "

@@ -10,7 +10,9 @@ from typing import Any
 
 import numpy as np
 from lm_eval.api.metrics import mean, mean_stderr
-from lm_eval.api.registry import get_aggregation, get_metric_aggregation
+from lm_eval.api.registry import get_aggregation
+
+from calib_harness.harness.seam import aggregation_of
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ class StockAggregation:
     def __init__(self, metric: str, aggregation: Any = None) -> None:
         self.metric = metric
         if aggregation is None:
-            aggregation = get_metric_aggregation(metric)
+            aggregation = aggregation_of(metric)
         self.aggregate = (
             get_aggregation(aggregation) if isinstance(aggregation, str) else aggregation
         )

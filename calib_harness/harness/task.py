@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from calib_harness.harness.question_requests import Layout, check_wanted, reorde
 from calib_harness.harness.question_task import QuestionTask
 from calib_harness.harness.questions import LoggedItems
 from calib_harness.harness.scoring_record import take_scoring
+from calib_harness.harness.seam import number_of
 from calib_harness.harness.stock import complete
 from calib_harness.harness.stock_metrics import (
     STOCK_METRICS,
@@ -123,12 +125,14 @@ class CalibrationTask(QuestionTask):
             If the question's choices cannot be scored (`check_choices`), or it has more than one
             gold (`only_gold`): all of this comes out before anything is scored.
         """
-        number = kwargs["metadata"][1]
+        number = number_of(kwargs)
         self._check_choices(doc, number)
         self._check_own_results(doc, number)
         requests: list[Instance] = super().construct_requests(doc, ctx, **kwargs)
         for index, arguments in enumerate(self._others(doc, number, ctx, requests), len(requests)):
-            requests.append(Instance(REQUEST_TYPE, doc, arguments, index, kwargs["metadata"]))
+            requests.append(
+                replace(requests[0], arguments=arguments, idx=index, resps=[], filtered_resps={})
+            )
         for request in requests:
             request.request_type = REQUEST_TYPE
         return requests
@@ -335,7 +339,7 @@ class CalibrationTask(QuestionTask):
         if "continuation-pmi" in functions:
             self._neutral = str(self._metadata("neutral_context") or "")
         self.config.filter_list = filter_list
-        self._filters = []
+        ensembles = []
         for entry in filter_list:
             steps = [
                 [
@@ -346,7 +350,8 @@ class CalibrationTask(QuestionTask):
                 ]
                 for step in entry["filter"]
             ]
-            self._filters.append(build_filter_ensemble(entry["name"], steps))
+            ensembles.append(build_filter_ensemble(entry["name"], steps))
+        self._filters = ensembles
 
     def _shots_by(self, column: str | None) -> dict[Any, ContextSampler]:
         """One sampler per value of `column`, over the shots that have this value."""

@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 @score_tokens.register(HFLM)
 def score_tokens_hf(lm: HFLM, requests: Sequence[Instance]) -> Iterator[tuple[int, TokenLogprobs]]:
     """Score requests with a causal or sequence-to-sequence Hugging Face model."""
-    if lm.enable_thinking:
+    if lm.chat_template_args.get("enable_thinking"):
         raise UserError(
             "enable_thinking must be off: a model that thinks first has no choice's score"
         )
