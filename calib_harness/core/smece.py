@@ -16,13 +16,15 @@ and is off by up to a fifth where confidences reach 1.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
 from scipy import fft, sparse
 
 from calib_harness.core.answers import Answers, Choices
 from calib_harness.core.bin_errors import Simulation, Statistic, point_value
-from calib_harness.core.checks import FloatArray, IntArray
+from calib_harness.core.checks import FloatArray, IntArray, check_pairs
 from calib_harness.core.registry import metric
 
 #: The narrowest width: an error below it is that at this width, at most this far off.
@@ -33,6 +35,9 @@ _FEWEST_STRIPS = 2**12  # of the integral: those of a kink move it by a ten-mill
 _ACCURACY = 1e-9  # of the width
 _MOST_STEPS = 60
 _ROWS_AT_ONCE = 32  # per transform: bounds memory
+_CURVE_STRIPS = 128  # between the places of a smooth curve
+# Weight of a question a width away, of one that is there: less is too little for a mean.
+_LEAST_WEIGHT = np.exp(-0.5)
 
 
 def smece_of(answers: Answers) -> Statistic:
@@ -91,6 +96,66 @@ def smece(probs: npt.ArrayLike, gold: npt.ArrayLike) -> float:
     """
     answers = Answers.of(probs, gold)
     return point_value(smece_of(answers), len(answers))
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothCurve:
+    """The share of right answers around each confidence: what `smece` finds miscalibrated.
+
+    Attributes
+    ----------
+    confidence : ndarray, shape (129,)
+        From 0 to 1.
+    accuracy : ndarray, shape (129,)
+        Mean of the outcomes, weighted by the kernel; NaN where no confidence is near.
+    width : float
+        Of the kernel, a reflected Gaussian: the SmoothECE itself, or .001 if that is narrower.
+    """
+
+    confidence: FloatArray
+    accuracy: FloatArray
+    width: float
+
+
+def smooth_curve(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> SmoothCurve:
+    """Smooth the outcomes at the width of `smece` (the diagram of Błasiok and Nakkiran 2023).
+
+    The Nadaraya-Watson mean Σ_i a_i φ_σ(t, c_i) / Σ_i φ_σ(t, c_i). It is left out where all
+    questions together weigh less than one does at a distance of σ.
+
+    Parameters
+    ----------
+    confidence, correct : array_like, shape (n,)
+        Probabilities, and 1 where they came true, else 0.
+
+    Returns
+    -------
+    SmoothCurve
+
+    Raises
+    ------
+    ValueError
+        If the pairs are not probabilities and 0/1.
+
+    Examples
+    --------
+    Always sure and right every other time: an error of .5, at whose width the mean is ½.
+
+    >>> curve = smooth_curve([1.0, 1.0], [1, 0])
+    >>> round(curve.width, 3), round(float(curve.accuracy[-1]), 3)
+    (0.5, 0.5)
+    """
+    c, hit = check_pairs(confidence, correct)
+    rows = np.stack([c - hit, hit, np.ones(c.size)]) / max(c.size, 1)
+    coefficients = _coefficients(np.asarray(rows @ _shared_between_points(c)))
+    width = np.maximum(_own_widths(coefficients[:1]), SMALLEST_WIDTH)
+    hits, density = _smoothed(coefficients[1:], np.repeat(width, 2))
+    step = (density.size - 1) // _CURVE_STRIPS
+    hits, density = hits[::step], density[::step]
+    near = density * c.size * width * np.sqrt(2 * np.pi) >= _LEAST_WEIGHT
+    accuracy = np.full(near.size, np.nan)
+    accuracy[near] = np.clip(hits[near] / density[near], 0.0, 1.0)
+    return SmoothCurve(np.arange(near.size) / _CURVE_STRIPS, accuracy, float(width[0]))
 
 
 def _shared_between_points(f: FloatArray) -> sparse.csr_array:
@@ -159,11 +224,17 @@ def _own_widths(coefficients: FloatArray) -> FloatArray:
 
 def _errors(coefficients: FloatArray, widths: FloatArray) -> FloatArray:
     """Return ∫ |r_σ(t)| dt of each row at its width, by the trapezoidal rule."""
+    smoothed = np.abs(_smoothed(coefficients, widths))
+    n_strips = smoothed.shape[1] - 1
+    return np.asarray((smoothed.sum(axis=1) - 0.5 * (smoothed[:, 0] + smoothed[:, -1])) / n_strips)
+
+
+def _smoothed(coefficients: FloatArray, widths: FloatArray) -> FloatArray:
+    """Return each row smoothed at its width, at the ends of 2^k strips of [0, 1]."""
     n_terms = min(int(_REACH / widths.min()) + 1, coefficients.shape[1])
     n_strips = max(_FEWEST_STRIPS, 2 ** (n_terms - 1).bit_length())
     m = np.arange(n_terms)
     damped = np.zeros((len(coefficients), n_strips + 1))
     damped[:, :n_terms] = coefficients[:, :n_terms]
     damped[:, :n_terms] *= np.exp(-0.5 * (np.pi * widths[:, None] * m) ** 2)
-    smoothed = np.abs(fft.dct(damped, type=1, axis=1))
-    return np.asarray((smoothed.sum(axis=1) - 0.5 * (smoothed[:, 0] + smoothed[:, -1])) / n_strips)
+    return np.asarray(fft.dct(damped, type=1, axis=1))

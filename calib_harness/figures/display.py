@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Generic, TypeVar
+
+from calib_harness.figures.selection import common_parts, run_labels
+from calib_harness.predictions.table import Predictions
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -50,3 +53,15 @@ class CurvesDisplay(Display, Generic[Numbers]):
             raise ValueError("curves must hold at least one run's numbers; got none.")
         self.curves = dict(curves)
         self.title = title
+
+    @classmethod
+    def _of_runs(
+        cls,
+        runs: Sequence[Predictions],
+        labels: Sequence[str] | None,
+        compute: Callable[[Predictions], Numbers],
+    ) -> Self:
+        """Compute the numbers of each run; what the runs have in common is the title."""
+        names = run_labels(runs, labels)
+        curves = {name: compute(run) for name, run in zip(names, runs, strict=True)}
+        return cls(curves, title=", ".join(common_parts(runs)))

@@ -16,7 +16,6 @@ from calib_harness.core.inference import bootstrap
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.resampling import Estimate
 from calib_harness.figures.display import CurvesDisplay
-from calib_harness.figures.selection import common_parts, run_labels
 from calib_harness.figures.style import (
     COLUMN,
     axes_for,
@@ -142,13 +141,13 @@ class RiskCoverageDisplay(CurvesDisplay[RiskCoverage]):
         n_resamples, seed
             As for `risk_coverage`.
         """
-        curves = {
-            name: risk_coverage(
+        return cls._of_runs(
+            runs,
+            labels,
+            lambda run: risk_coverage(
                 run.probs[run.usable], run.gold[run.usable], n_resamples=n_resamples, seed=seed
-            )
-            for name, run in zip(run_labels(runs, labels), runs, strict=True)
-        }
-        return cls(curves, title=", ".join(common_parts(runs)))
+            ),
+        )
 
     def size(self, width: float = COLUMN) -> tuple[float, float]:
         """Return width and height in inches at which the legend leaves room for the curves."""

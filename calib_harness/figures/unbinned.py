@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from calib_harness.analysis.isotonic import IsotonicCurve, isotonic_curve
+from calib_harness.core.smece import SmoothCurve, smooth_curve
 from calib_harness.figures.display import CurvesDisplay
-from calib_harness.figures.selection import common_parts, run_labels
 from calib_harness.figures.style import (
     COLUMN,
     GREY,
@@ -28,15 +30,38 @@ if TYPE_CHECKING:
 _SIMULATIONS = 200
 
 
-class UnbinnedDisplay(CurvesDisplay[IsotonicCurve]):
-    """Isotonic reliability curves of one or several runs, overlaid, each with its band.
+@dataclass(frozen=True, eq=False)
+class Unbinned:
+    """Reliability without bins: the best curve that never falls, and a smooth one."""
 
-    The legend has the parts of the Brier score of (confidence, correct): miscalibration,
-    discrimination and uncertainty.
+    isotonic: IsotonicCurve
+    smooth: SmoothCurve
+
+
+def unbinned(
+    confidence: npt.ArrayLike,
+    correct: npt.ArrayLike,
+    *,
+    n_resamples: int = _SIMULATIONS,
+    seed: int = 0,
+) -> Unbinned:
+    """Return `isotonic_curve` and `smooth_curve` of the same answers; arguments as there."""
+    return Unbinned(
+        isotonic_curve(confidence, correct, n_resamples=n_resamples, seed=seed),
+        smooth_curve(confidence, correct),
+    )
+
+
+class UnbinnedDisplay(CurvesDisplay[Unbinned]):
+    """Reliability curves without bins of one or several runs, overlaid.
+
+    The isotonic curve, with its band, and thinner the smooth curve behind the SmoothECE. The
+    legend has the parts of the Brier score of (confidence, correct), miscalibration,
+    discrimination and uncertainty, and the width of the smooth curve, which is the SmoothECE.
 
     Parameters
     ----------
-    curves : mapping of str to IsotonicCurve
+    curves : mapping of str to Unbinned
         By label, in the order in which they are drawn.
     title : str
         Heading of the legend.
@@ -49,8 +74,8 @@ class UnbinnedDisplay(CurvesDisplay[IsotonicCurve]):
     Examples
     --------
     >>> from matplotlib.figure import Figure
-    >>> curve = isotonic_curve([0.2, 0.4, 0.6, 0.9], [0, 1, 0, 1], n_resamples=0)
-    >>> display = UnbinnedDisplay({"model": curve}).plot(Figure().subplots())
+    >>> curves = unbinned([0.2, 0.4, 0.6, 0.9], [0, 1, 0, 1], n_resamples=0)
+    >>> display = UnbinnedDisplay({"model": curves}).plot(Figure().subplots())
     >>> display.ax_.lines[1].get_ydata().tolist()
     [0.0, 0.5, 0.5, 1.0]
     """
@@ -73,16 +98,16 @@ class UnbinnedDisplay(CurvesDisplay[IsotonicCurve]):
         n_resamples, seed
             As for `isotonic_curve`.
         """
-        curves = {
-            name: isotonic_curve(
+        return cls._of_runs(
+            runs,
+            labels,
+            lambda run: unbinned(
                 run.confidence[run.usable],
                 run.correct[run.usable],
                 n_resamples=n_resamples,
                 seed=seed,
-            )
-            for name, run in zip(run_labels(runs, labels), runs, strict=True)
-        }
-        return cls(curves, title=", ".join(common_parts(runs)))
+            ),
+        )
 
     def size(self, width: float = COLUMN) -> tuple[float, float]:
         """Return width and height in inches at which the legend leaves room for the curves."""
@@ -92,8 +117,9 @@ class UnbinnedDisplay(CurvesDisplay[IsotonicCurve]):
         """Draw into `ax`, or into a new figure."""
         self.figure_, self.ax_ = axes_for(ax, *self.size())
         self.ax_.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        for number, (label, curve) in enumerate(self.curves.items()):
+        for number, (label, curves) in enumerate(self.curves.items()):
             style = look(number)
+            curve, smooth = curves.isotonic, curves.smooth
             if not np.isnan(curve.low).any():
                 ends = curve.low, curve.high
                 self.ax_.fill_between(
@@ -102,19 +128,23 @@ class UnbinnedDisplay(CurvesDisplay[IsotonicCurve]):
             self.ax_.plot(
                 curve.confidence,
                 curve.accuracy,
-                label=f"{plain(label)} (n = {curve.n})\n{_parts(curve)}",
+                label=f"{plain(label)} (n = {curve.n})\n{_parts(curves)}",
                 color=style.colour,
                 linestyle=style.line,
                 linewidth=1.2,
                 zorder=3,
+            )
+            self.ax_.plot(
+                smooth.confidence, smooth.accuracy, color=style.colour, linewidth=0.6, zorder=3
             )
         self.ax_.set(xlim=(0, 1), ylim=(0, 1.02), xlabel="Confidence", ylabel="Accuracy")
         legend_above(self.ax_, self.title if title is None else title)
         return self
 
 
-def _parts(curve: IsotonicCurve) -> str:
+def _parts(curves: Unbinned) -> str:
+    curve = curves.isotonic
     return (
         f"MCB {curve.miscalibration:.3f}, DSC {curve.discrimination:.3f}, "
-        f"UNC {curve.uncertainty:.3f}"
+        f"UNC {curve.uncertainty:.3f}, smECE {curves.smooth.width:.3f}"
     )

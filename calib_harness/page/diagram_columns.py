@@ -8,6 +8,7 @@ import numpy as np
 
 from calib_harness.analysis.isotonic import IsotonicCurve
 from calib_harness.analysis.reliability import Reliability
+from calib_harness.core.smece import SmoothCurve
 from calib_harness.page.numbers import EntryNumbers
 from calib_harness.page.packing import Columns, printed_alike, smallest_unsigned
 
@@ -23,6 +24,7 @@ def diagram_columns(found: Sequence[EntryNumbers]) -> Columns:
     _add_bins(columns, "class", classes)
     _add_intervals(columns, [*top, *classes])
     _add_curves(columns, [entry.curve for entry in found])
+    _add_smooth(columns, [entry.smooth for entry in found])
     risk = np.array([entry.risk for entry in found])
     steps = np.nan_to_num(np.round(risk * 65534), nan=65535).astype("uint16")
     # Differences, modulo 65,536, are small and compress better.
@@ -49,6 +51,17 @@ def _add_curves(columns: Columns, curves: Sequence[IsotonicCurve | None]) -> Non
     for key, name in (("mcb", "miscalibration"), ("dsc", "discrimination"), ("unc", "uncertainty")):
         parts = [np.nan if c is None else getattr(c, name) for c in curves]
         columns.add(f"curve_{key}", printed_alike(parts))
+
+
+def _add_smooth(columns: Columns, curves: Sequence[SmoothCurve | None]) -> None:
+    """Add the smooth curves, at equal steps from 0 to 1."""
+    known = [curve for curve in curves if curve is not None]
+    columns.add(
+        "smooth_steps", smallest_unsigned([0 if c is None else c.accuracy.size for c in curves])
+    )
+    values = np.concatenate([np.zeros(0), *(curve.accuracy for curve in known)])
+    columns.add("smooth_value", np.nan_to_num(np.round(values * 65534), nan=65535).astype("uint16"))
+    columns.add("smooth_width", printed_alike([np.nan if c is None else c.width for c in curves]))
 
 
 def _add_bins(columns: Columns, name: str, diagrams: Sequence[Reliability]) -> None:

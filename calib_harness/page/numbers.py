@@ -20,6 +20,7 @@ from calib_harness.analysis.reliability import (
 from calib_harness.analysis.sides import Side, side_of
 from calib_harness.core.accuracy import risks
 from calib_harness.core.resampling import Draws
+from calib_harness.core.smece import SmoothCurve, smooth_curve
 from calib_harness.page.parallel import in_order
 from calib_harness.predictions.table import Bools, Floats, Predictions
 
@@ -59,6 +60,8 @@ class EntryNumbers:
         Error rate among the most confident answers at each of ``COVERAGES``.
     curve : IsotonicCurve or None
         Reliability without bins; None if no question can be used.
+    smooth : SmoothCurve or None
+        The same, smoothed; None if no question can be used, or there are very many runs.
     side : Side
         The resamples of every metric, and what else its changes to other runs share.
     """
@@ -68,6 +71,7 @@ class EntryNumbers:
     classes: list[list[Reliability]]
     risk: Floats
     curve: IsotonicCurve | None
+    smooth: SmoothCurve | None
     side: Side
 
 
@@ -82,7 +86,7 @@ class DiagramOptions:
     n_resamples, n_class_resamples : int
         For the intervals and nulls of these diagrams; 0 leaves them out.
     n_curve_resamples : int
-        For the bands of the curves without bins; 0 leaves them out.
+        For the bands of the curves without bins; 0 leaves them and smooth curves out.
     seed : int
     """
 
@@ -179,6 +183,9 @@ def entry_numbers(
             confidence, correct, n_resamples=diagrams.n_curve_resamples, seed=diagrams.seed
         )
         if gold.size
+        else None,
+        smooth=smooth_curve(confidence, correct)
+        if gold.size and diagrams.n_curve_resamples
         else None,
         side=side,
     )

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 
-from calib_harness import load_predictions
+from calib_harness import load_predictions, smece
 from calib_harness.analysis.isotonic import isotonic_curve
+from calib_harness.core.smece import smooth_curve
 from calib_harness.figures.unbinned import UnbinnedDisplay
 from calib_harness.predictions.samples import write_example_log
 
@@ -64,12 +65,48 @@ def test_band_holds_the_curve_of_a_calibrated_model_and_leaves_out_an_overconfid
     assert inside[1] < 0.5
 
 
+def test_smooth_curve_is_the_kernel_mean_at_the_width_of_smece():
+    confidence, correct = example(n=60)
+    confidence[:5] = 1.0  # reflected at the end
+    curve = smooth_curve(confidence, correct)
+    probs = np.stack([confidence, np.maximum(1 - confidence, 0)], axis=1)[confidence >= 0.5]
+    gold = 1 - correct[confidence >= 0.5].astype(int)
+    of_part = smooth_curve(confidence[confidence >= 0.5], correct[confidence >= 0.5])
+    assert of_part.width == pytest.approx(smece(probs, gold), abs=1e-8)
+
+    def kernel(t, c):  # a Gaussian and its mirror images
+        return sum(
+            np.exp(-0.5 * ((t - sign * c - 2 * turn) / curve.width) ** 2)
+            for turn in range(-3, 4)
+            for sign in (-1, 1)
+        )
+
+    for t, found in zip(curve.confidence, curve.accuracy, strict=True):
+        weight = kernel(t, confidence)
+        if weight.sum() > np.exp(-0.5):
+            assert found == pytest.approx(weight @ correct / weight.sum(), abs=1e-7)
+        else:
+            assert np.isnan(found)
+    assert not np.isnan(curve.accuracy).all()
+
+
+def test_smooth_curve_is_left_out_where_no_confidence_is_near():
+    curve = smooth_curve([0.25] * 40 + [0.95] * 40, [1] * 12 + [0] * 28 + [1] * 36 + [0] * 4)
+    known = ~np.isnan(curve.accuracy)
+    middle = (curve.confidence > 0.4) & (curve.confidence < 0.8)
+    assert not known[middle].any()
+    assert known[np.abs(curve.confidence - 0.25) < 0.01].all()
+
+
 def test_drawn_curve_and_band_are_the_numbers(tmp_path):
     write_example_log(tmp_path, model="org/m", task="toy", n=90)
     (run,) = load_predictions(tmp_path, cache=False)
     display = UnbinnedDisplay.from_predictions(run).plot()
-    (curve,) = display.curves.values()
-    line = display.ax_.lines[1]
+    (curves,) = display.curves.values()
+    curve, smooth = curves.isotonic, curves.smooth
+    line, thin = display.ax_.lines[1:]
+    assert thin.get_ydata().tolist() == pytest.approx(smooth.accuracy.tolist(), nan_ok=True)
+    assert f"smECE {smece(run.probs, run.gold):.3f}" in line.get_label()
     assert line.get_ydata().tolist() == curve.accuracy.tolist()
     assert f"MCB {curve.miscalibration:.3f}" in line.get_label()
     assert len(display.ax_.collections) == 1

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
 import pytest
 
-from calib_harness import compare, metrics_frame, wide_frame
+from calib_harness import compare, metrics_frame, smece, wide_frame
 from calib_harness.analysis.reliability import reliability
 from calib_harness.cli.readable import metrics_for_reading
 from calib_harness.core.metrics import METRICS
+from calib_harness.core.smece import smooth_curve
 from tests.page.conftest import RESAMPLES
-from tests.page.tab import chart_numbers, column, drawn, sort_by, texts
+from tests.page.tab import address, chart_numbers, column, drawn, sort_by, texts
 
 pytestmark = pytest.mark.slow
 
@@ -219,6 +221,29 @@ def test_risk_curve_of_a_model_is_that_of_the_chosen_run(visit, site):
     rows = tab.locator("#model-risk tbody tr")
     assert [texts(row.locator("td"))[0] for row in rows.all()] == ["org/ash"]
     assert texts(rows.first.locator("td"))[1:] != letters[0][1:]
+
+
+def test_smooth_curve_and_its_width_are_the_ones_behind_smece(visit, site, predictions):
+    run = next(
+        p for p in predictions if (p.header.model, p.header.task) == ("org/ash-chat", "letters")
+    )
+    tab = visit(site, address("model", model="org/ash-chat", task="letters", together=""))
+    drawn(tab, "curve")
+    smooth = smooth_curve(run.confidence, run.correct)
+    found = tab.evaluate(
+        """() => document.querySelector("#curve .js-plotly-plot").data
+            .filter((trace) => (trace.hovertemplate ?? "").includes(", smooth"))
+            .map((trace) => [Array.from(trace.x), Array.from(trace.y)])"""
+    )
+    ((x, y),) = found
+    assert x == pytest.approx(smooth.confidence.tolist())
+    known = [value is not None for value in y]
+    assert known == (~np.isnan(smooth.accuracy)).tolist()
+    assert [v for v in y if v is not None] == pytest.approx(
+        smooth.accuracy[known].tolist(), abs=1e-4
+    )
+    said = tab.locator("#curve .facts p").last.inner_text()
+    assert f"smECE, {smece(run.probs, run.gold):.3f}, which is its width" in said
 
 
 def test_every_metric_is_defined_one_click_away(visit, site):

@@ -299,7 +299,7 @@ function classStart(i) {
   return start;
 }
 
-/** The curve without bins of an entry, see `page/unbinned.py`; null if the page carries none. */
+/** The curve without bins of an entry, see `analysis/isotonic.py`; null if no question can be used. */
 async function curveOf(entry) {
   const c = await diagrams();
   const at = prefixSums("curve_steps", c.curve_steps)[entry.i];
@@ -308,6 +308,16 @@ async function curveOf(entry) {
   const slice = (key) => Array.from(c[key].subarray(at, at + count), (v) => (v === 65535 && key !== "curve_at" ? NaN : v / 65534));
   const parts = Object.fromEntries(["mcb", "dsc", "unc"].map((key) => [key, c[`curve_${key}`][entry.i]]));
   return { x: slice("curve_at"), y: slice("curve_value"), low: slice("curve_low"), high: slice("curve_high"), ...parts };
+}
+
+/** The smooth curve behind an entry's smECE, and its width; null if the page carries none. */
+async function smoothOf(entry) {
+  const c = await diagrams();
+  const count = c.smooth_steps[entry.i];
+  if (count === 0) return null;
+  const at = prefixSums("smooth_steps", c.smooth_steps)[entry.i];
+  const y = Array.from(c.smooth_value.subarray(at, at + count), (v) => (v === 65535 ? NaN : v / 65534));
+  return { x: y.map((_, i) => i / (count - 1)), y, width: c.smooth_width[entry.i] };
 }
 
 const sums = {};

@@ -191,7 +191,7 @@ function entryName(entry, own) {
 function curveCard(chosen) {
   return card(
     "Reliability without bins",
-    "The accuracy that rises with confidence and fits best (isotonic regression; Dimitriadis, Gneiting and Jordan 2021), with the 95 % band of a calibrated model.",
+    "The accuracy that rises with confidence and fits best (isotonic regression; Dimitriadis, Gneiting and Jordan 2021), with the 95 % band of a calibrated model; thin, the smooth curve behind smECE (Błasiok and Nakkiran 2023).",
     () => curveChart(sidesOf(chosen)),
     { id: "curve", file: runParts },
   );

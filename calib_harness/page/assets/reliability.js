@@ -166,7 +166,7 @@ function sideFacts(side, diagram, binning, position) {
   return h("p", {}, parts, ".", words);
 }
 
-/** Chart of the curves without bins, of one or several entries. */
+/** Chart of the curves without bins, of one or several entries: isotonic, and thinner smooth ones. */
 async function curveChart(sides) {
   const traces = [
     { x: [0, 1], y: [0, 1], mode: "lines", line: { color: colour("--muted"), dash: "dot", width: 1 }, hoverinfo: "skip", showlegend: false },
@@ -174,7 +174,7 @@ async function curveChart(sides) {
   const [rows, facts] = [[], []];
   let bands = false;
   for (const side of sides) {
-    const curve = await curveOf(side.entry);
+    const [curve, smooth] = [await curveOf(side.entry), await smoothOf(side.entry)];
     if (curve === null) continue;
     const tone = colour(side.colour);
     const label = plotText(side.label, 60);
@@ -183,8 +183,11 @@ async function curveChart(sides) {
       const edge = (y, fill) => ({ x: curve.x, y, mode: "lines", line: { width: 0, color: tone }, fill, fillcolor: `${tone}30`, hoverinfo: "skip", showlegend: false });
       traces.push(edge(curve.low, "none"), edge(curve.high, "tonexty"));
     }
-    traces.push({ x: curve.x, y: curve.y, mode: "lines", line: { color: tone, width: 2 }, name: label, showlegend: sides.length > 1, hovertemplate: `${label.replace(/%\{/g, "% {")}<br>confidence %{x:.3f}: accuracy %{y:.3f}<extra></extra>` });
-    facts.push(h("p", {}, h("strong", {}, cutName(side.label)), ` Brier score of the top choice ${fixed(curve.mcb - curve.dsc + curve.unc)} = miscalibration ${fixed(curve.mcb)} − discrimination ${fixed(curve.dsc)} + uncertainty ${fixed(curve.unc)}.`));
+    const line = (name, { x, y }, width, shown) => ({ x, y, mode: "lines", line: { color: tone, width }, name: label, showlegend: shown, hovertemplate: `${label.replace(/%\{/g, "% {")}, ${name}<br>confidence %{x:.3f}: accuracy %{y:.3f}<extra></extra>` });
+    traces.push(line("isotonic", curve, 2, sides.length > 1));
+    if (smooth !== null) traces.push(line("smooth", smooth, 1, false));
+    const width = smooth === null ? null : ` The thin curve is the smooth one behind smECE, ${fixed(smooth.width)}, which is its width.`;
+    facts.push(h("p", {}, h("strong", {}, cutName(side.label)), ` Brier score of the top choice ${fixed(curve.mcb - curve.dsc + curve.unc)} = miscalibration ${fixed(curve.mcb)} − discrimination ${fixed(curve.dsc)} + uncertainty ${fixed(curve.unc)}.`, width));
     curve.x.forEach((x, i) => rows.push([{ text: side.label }, fixed(x), fixed(curve.y[i]), interval(curve.low[i], curve.high[i])]));
   }
   if (rows.length === 0) return "No question of this run can be used.";
@@ -192,7 +195,7 @@ async function curveChart(sides) {
     traces,
     height: 420,
     layout: { xaxis: axis("confidence", { range: [0, 1] }), yaxis: axis("accuracy", { range: [0, 1.02] }) },
-    note: h("div", { class: "facts" }, facts, bands ? null : h("p", {}, "This page is large: the band of a calibrated model was left out.")),
+    note: h("div", { class: "facts" }, facts, bands ? null : h("p", {}, "This page is large: the band of a calibrated model and the smooth curve were left out.")),
     table: { columns: ["run", "confidence", "accuracy", "if calibrated"], rows },
   };
 }

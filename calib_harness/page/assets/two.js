@@ -26,7 +26,7 @@ function showTwo(all) {
   const inked = () => sides.map((side) => ({ ...side, colour: colour(side.colour) }));
   const cards = [
     card("Reliability", "Accuracy against mean confidence per bin, of both.", () => reliabilityChart(sides, binning, null), { id: "two-reliability", file: parts }),
-    card("Reliability without bins", "The accuracy that rises with confidence and fits best, with the band of a calibrated model.", () => curveChart(sides), { id: "two-curve", file: parts }),
+    card("Reliability without bins", "The accuracy that rises with confidence and fits best, with the band of a calibrated model; thin, the smooth curve behind smECE (Błasiok and Nakkiran 2023).", () => curveChart(sides), { id: "two-curve", file: parts }),
     card("Risk and coverage", "Share of wrong answers if only the most confident are given.", () => riskChart(inked()), { id: "two-risk", file: parts }),
   ];
   const table = h("div", { id: "two-table" });
