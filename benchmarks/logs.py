@@ -34,7 +34,6 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from calib_harness.predictions import find_logs, iter_predictions
-from calib_harness.predictions.log_reader import read_log
 
 DATE = "2025-01-01T00-00-00.000000"
 WORDS = [
@@ -148,13 +147,13 @@ def peak_mb() -> float:
 
 def reading_speed(folder: Path) -> float:
     """MB of log per second of this process's CPU time, the best of three passes."""
-    logs = find_logs(folder, cache=False).logs
-    size = sum(Path(log.file.path).stat().st_size for log in logs)
+    reader = find_logs(folder, cache=False)
+    size = sum(Path(log.file.path).stat().st_size for log in reader.logs)
     seconds = []
     for _ in range(3):
         start = time.process_time()
-        for log in logs:
-            read_log(log)
+        for _ in reader:
+            pass
         seconds.append(time.process_time() - start)
     return size / 1e6 / min(seconds)
 

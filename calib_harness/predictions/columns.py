@@ -6,6 +6,7 @@ import logging
 import math
 from array import array
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -69,10 +70,10 @@ class Columns:
     rows: list[tuple[Any, ...]] = field(default_factory=list)
     n_choices: list[int] = field(default_factory=list)
     logprobs: array[float] = field(default_factory=lambda: array("d"))
-    n_bytes: array[int] = field(default_factory=lambda: array("q"))
-    n_chars: array[int] = field(default_factory=lambda: array("q"))
+    n_bytes: list[int] = field(default_factory=list)
+    n_chars: list[int] = field(default_factory=list)
     tokens: array[float] = field(default_factory=lambda: array("d"))
-    n_tokens: array[int] = field(default_factory=lambda: array("q"))
+    n_tokens: list[int] = field(default_factory=list)
     filters: set[Any] = field(default_factory=set)
     prompts: set[str] = field(default_factory=set)
     documents: dict[int, bytes] = field(default_factory=dict)
@@ -161,21 +162,20 @@ class Columns:
     def _add_choices(self, choices: Choices, texts: list[str], arguments: msgspec.Raw) -> None:
         n_chars = list(map(len, texts))
         self.n_choices.append(len(texts))
-        self.n_chars.extend(n_chars)
+        self.n_chars += n_chars
         if "".join(texts).isascii():
-            self.n_bytes.extend(n_chars)
+            self.n_bytes += n_chars
         else:
-            self.n_bytes.extend([len(t.encode("utf-8", "surrogatepass")) for t in texts])
+            self.n_bytes += [len(t.encode("utf-8", "surrogatepass")) for t in texts]
         if choices.tokens is None:
             self.n_without_tokens += 1
             self.logprobs.extend(choices.logprobs)
-            self.n_tokens.extend([_UNKNOWN] * len(texts))
+            self.n_tokens += [_UNKNOWN] * len(texts)
         else:
             # As our filters score: the backend's own sum may be in single precision.
             self.logprobs.extend(map(math.fsum, choices.tokens))
-            for tokens in choices.tokens:
-                self.n_tokens.append(len(tokens))
-                self.tokens.extend(tokens)
+            self.n_tokens += map(len, choices.tokens)
+            self.tokens.extend(chain.from_iterable(choices.tokens))
         if self.n_lettered == len(self.n_choices) - 1:  # still a log of letters so far
             self.n_lettered += self._is_lettered(tuple(choices.continuations), arguments)
 

@@ -97,7 +97,7 @@ class Entry(msgspec.Struct, gc=False):
 
 
 class _Argument(msgspec.Struct, gc=False):
-    arg_1: Any = None
+    arg_1: str
 
 
 class _Response(msgspec.Struct, array_like=True, gc=False):
@@ -110,17 +110,20 @@ class _Response(msgspec.Struct, array_like=True, gc=False):
 
 
 _ENTRY = msgspec.json.Decoder(Entry)
-_ARGUMENTS = msgspec.json.Decoder(dict[str, _Argument] | list[tuple[msgspec.Raw, Any]])
+_ARGUMENTS = msgspec.json.Decoder(dict[str, _Argument] | list[tuple[msgspec.Raw, str]])
 _PAIRS = msgspec.json.Decoder(list[list[tuple[float, msgspec.Raw]]], strict=False)
 _RESPONSES = msgspec.json.Decoder(list[list[_Response]], strict=False)
-_NO_CONTINUATION = "requests have no continuation"
+_NO_CONTINUATION = "its requests have no continuation"
 _IN_ORDER = tuple(tuple(f"gen_args_{i}" for i in range(n)) for n in range(65))
 _NUMBER = re.compile(r"\d+$")
 
 
 def decode_entry(data: bytes) -> Entry:
     """Decode one JSON object; raise :class:`EntryError` if it is none, or its keys are no keys."""
-    entry = _decode(data)
+    try:
+        entry = _ENTRY.decode(data)
+    except msgspec.DecodeError:
+        entry = _unforeseen_entry(data)
     if type(entry.doc_id) is int and type(entry.filter) is str:  # nearly always
         return entry
     for name in ("doc_id", "filter"):
@@ -130,24 +133,19 @@ def decode_entry(data: bytes) -> Entry:
     return entry
 
 
-def _decode(data: bytes) -> Entry:
-    try:
-        return _ENTRY.decode(data)
-    except msgspec.DecodeError:
-        raw = _loads(data)
-        fields: dict[str, Any] = {}
-        for field in msgspec.structs.fields(Entry):
-            value = raw.get(field.name)
-            if field.type is msgspec.Raw:
-                present = field.name in raw
-                fields[field.name] = (
-                    msgspec.Raw(json.dumps(value).encode()) if present else _NOTHING
-                )
-            elif field.name == "calib_harness":
-                fields[field.name] = _facts(value)
-            else:
-                fields[field.name] = value
-        return Entry(**fields)
+def _unforeseen_entry(data: bytes) -> Entry:
+    raw = _loads(data)
+    fields: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Entry):
+        value = raw.get(field.name)
+        if field.type is msgspec.Raw:
+            present = field.name in raw
+            fields[field.name] = msgspec.Raw(json.dumps(value).encode()) if present else _NOTHING
+        elif field.name == "calib_harness":
+            fields[field.name] = _facts(value)
+        else:
+            fields[field.name] = value
+    return Entry(**fields)
 
 
 def _facts(value: Any) -> Facts | None:
@@ -223,6 +221,8 @@ def decode_choices(entry: Entry, *, expect_tokens: bool = False) -> Choices:
         )
     k = _without_unconditional(continuations)
     cut = truncated if truncated >= 0 else None
+    if k == len(continuations):
+        return Choices(continuations, logprobs, tokens, cut)
     return Choices(continuations[:k], logprobs[:k], tokens[:k] if tokens else None, cut)
 
 
@@ -257,29 +257,37 @@ def _continuations(entry: Entry) -> list[str]:
     try:
         arguments = _ARGUMENTS.decode(entry.arguments)
     except msgspec.DecodeError:
-        raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}") from None
-    if isinstance(arguments, dict):
-        if tuple(arguments) == _IN_ORDER[min(len(arguments), len(_IN_ORDER) - 1)]:
-            texts = [argument.arg_1 for argument in arguments.values()]
-        else:
-            texts = [arguments[key].arg_1 for key in _by_number(arguments)]
-    else:
-        texts = [argument[1] for argument in arguments]
-    for text in texts:
-        if type(text) is not str:
-            what = "answers are generated text" if type(text) is dict else _NO_CONTINUATION
-            raise NotMultipleChoiceError(f"its {what}")
-    if not texts:
-        raise NotMultipleChoiceError(f"its {_NO_CONTINUATION}")
-    return texts
+        raise NotMultipleChoiceError(_why_no_continuations(entry.arguments)) from None
+    if not arguments:
+        raise NotMultipleChoiceError(_NO_CONTINUATION)
+    if isinstance(arguments, list):
+        return [continuation for _, continuation in arguments]
+    if tuple(arguments) == _IN_ORDER[min(len(arguments), len(_IN_ORDER) - 1)]:
+        return [argument.arg_1 for argument in arguments.values()]
+    return [arguments[key].arg_1 for key in _by_number(arguments)]
+
+
+def _why_no_continuations(arguments: msgspec.Raw) -> str:
+    _, second = _first_request(arguments)
+    return "its answers are generated text" if isinstance(second, dict) else _NO_CONTINUATION
 
 
 def first_context(arguments: msgspec.Raw) -> str:
     """Return the context of an entry's first request; empty if it has none."""
-    requests = json.loads(bytes(arguments))
-    first: Any = next(iter(requests.values() if isinstance(requests, dict) else requests), [])
-    context = first.get("arg_0") if isinstance(first, dict) else first[0] if first else ""
+    context, _ = _first_request(arguments)
     return context if isinstance(context, str) else ""
+
+
+def _first_request(arguments: msgspec.Raw) -> tuple[Any, Any]:
+    """Return both arguments of an entry's first request; None for what it lacks."""
+    requests = json.loads(bytes(arguments))
+    if isinstance(requests, dict):
+        requests = list(requests.values())
+    first = requests[0] if isinstance(requests, list) and requests else None
+    if isinstance(first, dict):
+        return first.get("arg_0"), first.get("arg_1")
+    context, continuation, *_ = (*(first if isinstance(first, list) else ()), None, None)
+    return context, continuation
 
 
 def _by_number(keys: Iterable[str]) -> Sequence[str]:
@@ -353,12 +361,14 @@ def _without_unconditional(continuations: list[str]) -> int:
     follow the others and are left out.
     """
     n = len(continuations)
+    if continuations.count(continuations[0]) == 1:  # nearly always
+        return n
     for k in range(2, n // 2 + 1):
         repeated = n % k == 0 and continuations == continuations[:k] * (n // k)
         if repeated and is_lettered(continuations[:k]):
             return k
     half = n // 2
-    if n < 4 or n % 2 or continuations[0] != continuations[half]:  # nearly always
+    if n < 4 or n % 2:
         return n
     doubled = continuations[:half] == continuations[half:]
     return half if doubled and len(set(continuations)) > 1 else n
