@@ -9,7 +9,7 @@ where they stay for the next part, and prints: reading speed per core for three 
 time to read all runs again from Parquet, the time of the whole `calib-harness metrics` table with
 1,000 resamples, and the peak memory of a process that goes through few and through all runs one
 by one. With --against, the reading speed of another tree of this project is measured in turn, and
-the ratio printed. The part `tables` reads tables of that many rows, one question a row.
+the ratio printed. The part `tables` reads tables of that many rows, each form as CSV and Parquet.
 """
 
 from __future__ import annotations
@@ -172,25 +172,42 @@ def compare_trees(folder: Path, other: Path) -> None:
     print(f"     against {other}: {max(speeds[other]):.0f} MB/s, so {ratio:.2f} times its speed")
 
 
-def write_tables(folder: Path, n_rows: int, rng: np.random.Generator) -> list[Path]:
-    """Write logits of four choices, one question a row, as CSV and as Parquet."""
-    paths = [folder / f"table.{suffix}" for suffix in ("csv", "parquet")]
-    writers: list[Any] = []
-    for start in range(0, n_rows, _TABLE_BLOCK):
-        n = min(_TABLE_BLOCK, n_rows - start)
+def table_block(form: str, start: int, n: int, rng: np.random.Generator) -> pa.Table:
+    """Return rows of a table: logits of four choices, one choice a row, or confidences."""
+    if form == "question":
         logits = np.round(rng.normal(size=(n, 4)), 4)
         columns = {f"logit_{k}": logits[:, k] for k in range(4)}
-        table = pa.table(
+        return pa.table(
             {**columns, "gold": rng.integers(4, size=n), "id": np.arange(start, start + n)}
         )
-        if not writers:
-            schema = table.schema
-            writers = [pacsv.CSVWriter(paths[0], schema), pq.ParquetWriter(paths[1], schema)]
+    if form == "choice":
+        number, choice = np.divmod(np.arange(start, start + n), 4)
+        logit, gold = np.round(rng.normal(size=n), 4), number % 4
+        return pa.table({"id": number, "choice": choice, "logit": logit, "gold": gold})
+    confidence = np.round(rng.uniform(0.25, 1, size=n), 4)
+    correct = (rng.uniform(size=n) < confidence).astype(np.int8)
+    return pa.table({"confidence": confidence, "correct": correct})
+
+
+def write_tables(folder: Path, n_rows: int, rng: np.random.Generator) -> list[Path]:
+    """Write a table of each form as CSV and as Parquet."""
+    written = []
+    for form in ("question", "choice", "confidence"):
+        paths = [folder / f"{form}_{n_rows}.{suffix}" for suffix in ("csv", "parquet")]
+        writers: list[Any] = []
+        for start in range(0, n_rows, _TABLE_BLOCK):
+            table = table_block(form, start, min(_TABLE_BLOCK, n_rows - start), rng)
+            if not writers:
+                writers = [
+                    pacsv.CSVWriter(paths[0], table.schema),
+                    pq.ParquetWriter(paths[1], table.schema),
+                ]
+            for writer in writers:
+                writer.write_table(table)
         for writer in writers:
-            writer.write_table(table)
-    for writer in writers:
-        writer.close()
-    return paths
+            writer.close()
+        written += paths
+    return written
 
 
 def walk(folder: Path, cache: Path) -> tuple[int, float]:
@@ -278,7 +295,7 @@ def main(
     if "tables" in parts:
         for path in write_tables(folder, n_rows, rng):
             size = path.stat().st_size / 1e6
-            report(f"{path.suffix[1:]} of {n_rows:,} rows, {size:.0f} MB", "walk", path, cache)
+            report(f"{path.name}, {size:.0f} MB", "walk", path, cache)
     if {"make", "again", "metrics"} & set(parts):
         make(folder, docs, n_runs, few, rng)
     if {"again", "metrics"} & set(parts):

@@ -6,6 +6,7 @@ import logging
 import math
 from array import array
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -90,8 +91,12 @@ class Columns:
 
     def column(self, name: str, dtype: Any) -> Any:
         """Return what a log says of every question under one of the names in `_ROW`."""
-        place = _ROW.index(name)
-        return np.array([row[place] for row in self.rows], dtype=dtype)
+        return np.array(self._by_name[name], dtype=dtype)
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[Any, ...]]:
+        """The rows turned into columns, once all are in."""
+        return dict(zip(_ROW, zip(*self.rows, strict=True), strict=True))
 
     @property
     def n_same_continuation(self) -> int:
@@ -216,7 +221,7 @@ class Columns:
     def _evidence(self, shared: Bools) -> list[Evidence]:
         """Return what lm-eval's accuracies take for the answer: sums, or sums per length."""
         logprobs, n_choices = np.asarray(self.logprobs), np.asarray(self.n_choices)
-        logged = {name: _numbers(self.column(name, object)) for name in ACCURACIES}
+        logged = {name: _numbers(self._by_name[name]) for name in ACCURACIES}
         answers = {"acc": _answers(logprobs, n_choices)}
         answers["em"] = answers["acc"]
         known_lengths = ~shared  # lm-eval measures the choices, which stand in the context
@@ -240,10 +245,13 @@ def _answers(flat: Floats, n_choices: Ints) -> Ints:
     return np.where(readable, top, -1)
 
 
-def _numbers(values: Any) -> Floats:
+def _numbers(values: tuple[Any, ...]) -> Floats:
     """Return logged values as numbers, NaN where there is none."""
-    if set(map(type, values)) == {type(None)}:  # a metric that is not logged
+    kinds = set(map(type, values))
+    if kinds == {type(None)}:  # a metric that is not logged
         return np.full(len(values), np.nan)
+    if kinds <= {int, float}:
+        return np.array(values, dtype=np.float64)
     return np.array([float(v) if isinstance(v, (int, float)) else np.nan for v in values])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO, NamedTuple
 
 import msgspec
@@ -78,8 +78,7 @@ def _lines(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
                 return
             continue
         chunk, rest = rest + complete, tail
-        yield from _cut(chunk, number)
-        number += chunk.count(b"\n") + 1
+        number = yield from _cut(chunk, number)
     yield from _end(rest, number)
 
 
@@ -87,16 +86,18 @@ def _end(rest: bytes, number: int, damage: str = "") -> Iterator[Record]:
     """Cut what follows line `number`; its last line may break off, or the file be damaged there."""
     last = rest.rpartition(b"\n")[2]
     whole = not last.strip() or last.rstrip().endswith(b"}")
-    yield from _cut(rest if whole else rest.removesuffix(last), number)
-    place = number + rest.count(b"\n") + 1
+    place = yield from _cut(rest if whole else rest.removesuffix(last), number)
     if damage:
         yield Record(f"the rest {'after' if whole else 'from'} line {place}", b"", damage)
     elif not whole:
         yield Record(f"line {place}", b"", _BROKEN_OFF)
 
 
-def _cut(chunk: bytes, number: int) -> Iterator[Record]:
-    """Cut at line feeds only: a prompt may hold every other kind of line end."""
+def _cut(chunk: bytes, number: int) -> Generator[Record, None, int]:
+    """Cut at line feeds only: a prompt may hold every other kind of line end.
+
+    Returns the number of the last line, which may be empty.
+    """
     clean = chunk.isascii() or _is_utf8(chunk)
     for line in chunk.split(b"\n"):
         number += 1
@@ -104,6 +105,7 @@ def _cut(chunk: bytes, number: int) -> Iterator[Record]:
             yield Record(f"line {number}", b"", _not_utf8(line))
         elif line and not line.isspace():
             yield Record(f"line {number}", line)
+    return number
 
 
 def _array(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
