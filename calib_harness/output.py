@@ -6,8 +6,14 @@ import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from calib_harness.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with to be computed
 
 
 def make_ready(output: Path, suffixes: Sequence[str]) -> Path:
@@ -34,6 +40,19 @@ def make_ready(output: Path, suffixes: Sequence[str]) -> Path:
     if not os.access(output if output.exists() else output.parent, os.W_OK):
         raise UserError(f"--output {output} cannot be written (Permission denied).")
     return output
+
+
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a frame as CSV; texts that a spreadsheet would take for formulas are quoted.
+
+    Most texts, names of models and tasks, come from logs of others.
+    """
+    texts = frame.select_dtypes(include=["object", "string"]).columns
+    quoted = {
+        name: [f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in frame[name]]
+        for name in texts
+    }
+    return frame.assign(**quoted).to_csv(index=False)
 
 
 def write_whole(path: Path, text: str, *, durable: bool = True) -> None:

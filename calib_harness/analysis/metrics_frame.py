@@ -280,7 +280,8 @@ def _evaluate(
         if draws is not None:
             draws.update(found)
         estimates = estimates_of(found, options.level)
-        return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
+        if len(gold) > 1:  # one question tells nothing of another
+            return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
     values = point_values(names, probs, gold, **options.bins)
     return {name: (value, np.nan, np.nan, np.nan) for name, value in values.items()}
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from calib_harness.errors import UserError
+from calib_harness.output import csv_text
 from calib_harness.text import visible
 
 
@@ -33,7 +34,6 @@ _SUFFIXES = {
     ".md": Format.markdown,
     ".tex": Format.latex,
 }
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a cell begins with to be computed
 _LATEX = {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
     "\\": r"\textbackslash{}",
@@ -96,23 +96,10 @@ def render_data(frames: dict[str, pd.DataFrame], form: Format) -> str:
     """Render frames of numbers for machines: one CSV, or JSON (an object if several)."""
     if form is Format.csv:
         (frame,) = frames.values()
-        return _inert(frame).to_csv(index=False)
+        return csv_text(frame)
     records = {name: _records(frame) for name, frame in frames.items()}
     content: Any = next(iter(records.values())) if len(records) == 1 else records
     return json.dumps(content, indent=1, ensure_ascii=False)
-
-
-def _inert(frame: pd.DataFrame) -> pd.DataFrame:
-    """Quote texts, most of them from logs of others, that a spreadsheet would take for formulas."""
-    texts = frame.select_dtypes(include=["object", "string"]).columns
-    return frame.assign(
-        **{
-            name: [
-                f"'{v}" if isinstance(v, str) and v.startswith(_FORMULA) else v for v in frame[name]
-            ]
-            for name in texts
-        }
-    )
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

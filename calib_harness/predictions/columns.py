@@ -51,6 +51,18 @@ class UnusableLogError(Exception):
     """The whole log cannot be used; the message says why, as the end of a sentence."""
 
 
+#: Choices of a question; a table of scores is as wide as the question that has most.
+MOST_CHOICES = 10_000
+
+
+def check_few(most: int) -> None:
+    """Refuse a question with so many choices that a table of all would not fit into memory."""
+    if most > MOST_CHOICES:
+        raise UnusableLogError(
+            f"holds a question with {most} choices, expected at most {MOST_CHOICES}"
+        )
+
+
 class NoSampleLogError(UnusableLogError):
     """The file begins like no sample log of lm-eval; it may be a table."""
 
@@ -199,6 +211,7 @@ class Columns:
             raise NotMultipleChoiceLogError(self._not_multiple_choice)
         if len(self) and max(self.n_choices) < 2:
             raise NotMultipleChoiceLogError("each of its questions has one continuation only")
+        check_few(max(self.n_choices, default=0))
 
     def settle_gold(self) -> Settled:
         """Choose the reading of the targets that the logged accuracies bear out."""

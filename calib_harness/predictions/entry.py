@@ -286,7 +286,8 @@ def _first_request(arguments: msgspec.Raw) -> tuple[Any, Any]:
     first = requests[0] if isinstance(requests, list) and requests else None
     if isinstance(first, dict):
         return first.get("arg_0"), first.get("arg_1")
-    context, continuation, *_ = (*(first if isinstance(first, list) else ()), None, None)
+    values = first if isinstance(first, list) else []
+    context, continuation = [*values, None, None][:2]
     return context, continuation
 
 

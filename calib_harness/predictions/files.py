@@ -34,6 +34,7 @@ _VERSION_KEYS = (
     *("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated"),
     *("blob_id", "lfs", "sha256", "md5Hash", "content_hash"),
 )
+_MOST_BYTES = 2**30  # of a file that is read whole
 _CHECK_URL = "check the URL, the network and your access"
 HOW_TO_LOG = "run lm_eval with --log_samples and --output_path, and give that folder"
 
@@ -109,10 +110,13 @@ class File:
         return cast("IO[bytes]", self.fs.open(self.path, "rb", compression=compression))
 
     def read(self) -> bytes:
-        """Whole content, decompressed."""
+        """Whole content, decompressed, of a file that has to be read whole; an OSError if huge."""
         try:
             with self.open() as stream:
-                return stream.read()
+                data = stream.read(_MOST_BYTES + 1)
+            if len(data) > _MOST_BYTES:
+                raise OSError(f"it is longer than {_MOST_BYTES // 2**20} MB")
+            return data
         except Exception as error:
             if self.is_remote and not isinstance(error, EOFError):
                 raise OSError(describe(error)) from error

@@ -22,13 +22,18 @@ from calib_harness.predictions.table import UNDECIDED, Bools, Ints
 
 #: What is known about the gold of a log's questions.
 STATED = "stated"  # the log names the index
-CONFIRMED = "confirmed"  # the reading gives every accuracy that lm-eval logged
+CONFIRMED = "confirmed"  # the reading gives the accuracies that lm-eval logged, of nearly all
 NONE = "none"  # no question has a gold that is known
 NOT_VERIFIED = "not verified"  # nothing that the log holds could contradict the reading
 
 #: Share of questions that may contradict a reading: they are left out, as undecided.
 CONTRADICTED = 0.02
+#: Share of the questions with scores whose accuracy must be logged to confirm a reading.
+ENOUGH = 0.9
 
+_NAMES_OF_GOLD = frozenset(
+    ["answer", "answerKey", "answer_index", "correct", "gold", "gold_index", "label", "target"]
+)
 _FEW_DIGITS = 6
 _MOST_DIGITS = 100  # of an index; longer numbers are a choice's text, or nothing
 _DECIMAL = re.compile(r"[+-]?\d+(\.0*)?")
@@ -198,7 +203,7 @@ def settle(
             ],
         )
     if shared.any():
-        readings = _readings_of_documents(documents, n_choices, shared)
+        readings = _readings_of_documents(documents, n_choices, shared, judged=judge is not None)
         if judge is not None and bool((n_choices == 2).all()) and bool(judge.known.all()):
             # Of two choices the wrong one is known, too: the accuracy names the gold.
             readings = [np.where(judge.logged == 1.0, judge.predicted, 1 - judge.predicted)]
@@ -227,10 +232,11 @@ def _judge(readings: list[Ints], judge: Evidence | None, unjudged: str) -> Settl
     wrong = [judge.contradicts(reading) for reading in readings]
     fewest = min(int(w.sum()) for w in wrong)
     n = int(judge.known.sum())
+    enough = n >= ENOUGH * int((judge.predicted >= 0).sum())
+    borne_out = STATED if unjudged == STATED else CONFIRMED if enough else NOT_VERIFIED
     best = [(r, w) for r, w in zip(readings, wrong, strict=True) if int(w.sum()) == fewest]
     if fewest == 0:
-        check = unjudged if unjudged == STATED else CONFIRMED
-        return _agreed([reading for reading, _ in best], check, [])
+        return _agreed([reading for reading, _ in best], borne_out, [])
     if fewest > CONTRADICTED * n:
         return Settled(
             np.full(len(readings[0]), UNDECIDED),
@@ -245,7 +251,7 @@ def _judge(readings: list[Ints], judge: Evidence | None, unjudged: str) -> Settl
         "targets give; which choice is right is not known there"
     )
     gold = [np.where(w, UNDECIDED, reading) for reading, w in best]
-    return _agreed(gold, unjudged if unjudged == STATED else CONFIRMED, [said])
+    return _agreed(gold, borne_out, [said])
 
 
 def _agreed(readings: list[Ints], check: str, problems: list[str]) -> Settled:
@@ -267,11 +273,12 @@ def _agreed(readings: list[Ints], check: str, problems: list[str]) -> Settled:
 
 
 def _readings_of_documents(
-    documents: Mapping[int, bytes], n_choices: Ints, shared: Bools
+    documents: Mapping[int, bytes], n_choices: Ints, shared: Bools, *, judged: bool
 ) -> list[Ints]:
     """Return every reading of the documents' fields that names a choice in each question.
 
-    Winogrande's own field comes alone if it is there: ``answer`` counts from 1.
+    Winogrande's own field comes alone if it is there: ``answer`` counts from 1. Where no accuracy
+    will judge them, only fields that are called as a gold is are read: any other may be anything.
     """
     rows = np.flatnonzero(shared)
     docs = [_loads(documents.get(int(row), b"")) for row in rows]
@@ -279,7 +286,8 @@ def _readings_of_documents(
     if {"answer", "option1", "option2"} <= names:
         candidates = [("answer", 1)]
     else:
-        candidates = [(name, first) for name in sorted(names) for first in (0, 1)]
+        named = sorted(names if judged else names & _NAMES_OF_GOLD)
+        candidates = [(name, first) for name in named for first in (0, 1)]
     found = []
     for name, first in candidates:
         values = np.array([_choice_named(doc[name], first) for doc in docs])

@@ -96,7 +96,8 @@ class LogReader:
             contents = replace(contents, predictions=chosen)
         _report(contents, log)
         if not contents.predictions:
-            what = "holds no usable question" if contents.problems else "is empty"
+            why = "".join(f" ({problem})" for problem in contents.problems[:1])
+            what = f"holds no usable question{why}" if why else "is empty"
             return self._unusable(f"{log.file.url} {what}")
         return contents
 

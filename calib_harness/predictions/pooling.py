@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from calib_harness.errors import ArgumentError
+from calib_harness.predictions.foreign.harness_logs import may_be_table
 from calib_harness.predictions.gold import joint_check
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import Header, Ints, LogContents, Predictions
@@ -55,12 +56,21 @@ class Pools:
 
     Attributes
     ----------
+    names : tuple of str
+        Groups or patterns, as asked for.
+    groups : dict of str to set of str
+        Tasks of each group that the results files know.
+    tables : frozenset of str
+        Paths or URLs of tables, whose tasks are known only once they are read.
     name_of : dict of str to str
         Name of the pool that a log belongs to, by the path or URL of the log.
     size : dict of tuple to int
         Number of logs of each pool and run.
     """
 
+    names: tuple[str, ...]
+    groups: Mapping[str, set[str]]
+    tables: frozenset[str]
     name_of: Mapping[str, str]
     size: Mapping[tuple[Any, ...], int]
 
@@ -83,54 +93,72 @@ class Pools:
             If no log belongs to one of them, or one belongs to two.
         """
         groups = _groups(logs)
-        tasks = {log.header.task for log in logs}
+        tables = frozenset(log.file.url for log in logs if _may_hold_tasks(log))
+        pools = cls(tuple(pool), groups, tables, {}, {})
         name_of: dict[str, str] = {}
-        for name in pool:
-            members = _members(name, groups, tasks)
-            if not members:
-                known = ", ".join(sorted({*groups, *(() if groups else KNOWN_GROUPS)}))
-                raise ArgumentError(
-                    f"pool must be a group ({known}) or a pattern of tasks; {name!r} is none that "
-                    f"has logs here, whose tasks are {_some(tasks)}."
-                )
-            for log in logs:
-                if log.header.task in members and name_of.setdefault(log.file.url, name) != name:
-                    raise ArgumentError(
-                        f"pool names {name_of[log.file.url]} and {name}, and "
-                        f"{log.header.task} belongs to both; ask for one at a time."
-                    )
         size: dict[tuple[Any, ...], int] = defaultdict(int)
         for log in logs:
-            if log.file.url in name_of:
-                size[_key(log.header, name_of[log.file.url], all_runs)] += 1
-        pools = cls(name_of, dict(size))
-        pools._warn_of_unequal(logs, all_runs)
-        return pools
-
-    def _warn_of_unequal(self, logs: Sequence[Log], all_runs: bool) -> None:
-        """Name the runs that lack tasks which others have: their pools are of other questions."""
-        tasks: dict[str, set[str]] = defaultdict(set)
-        of_run: dict[tuple[Any, ...], set[str]] = defaultdict(set)
-        label: dict[tuple[Any, ...], str] = {}
-        for log in logs:
-            name = self.name_of.get(log.file.url)
+            name = None if log.file.url in tables else pools.of_task(log.header.task)
             if name is not None:
-                key = _key(log.header, name, all_runs)
-                tasks[name].add(log.header.task)
-                of_run[key].add(log.header.task)
-                label[key] = log.header.label
-        for key, own in of_run.items():
-            absent = tasks[key[0]] - own
-            if absent:
-                logger.warning(
-                    "%s has %d of the %d tasks pooled as %s (not %s): its numbers are of other "
-                    "questions than those of runs that have all",
-                    label[key],
-                    len(own),
-                    len(tasks[key[0]]),
-                    key[0],
-                    _some(absent),
-                )
+                name_of[log.file.url] = name
+                size[_key(log.header, name, all_runs)] += 1
+        if not tables:
+            pools.check_found(name_of.values(), {log.header.task for log in logs})
+        members = [(name_of[log.file.url], log.header) for log in logs if log.file.url in name_of]
+        _warn_of_unequal(members, all_runs)
+        return replace(pools, name_of=name_of, size=dict(size))
+
+    def of_task(self, task: str) -> str | None:
+        """Return the pool that a task belongs to; an ArgumentError if there are two."""
+        found = [name for name in self.names if _is_member(task, name, self.groups)]
+        if len(found) > 1:
+            raise ArgumentError(
+                f"pool names {found[0]} and {found[1]}, and {task} belongs to both; ask for one at "
+                "a time."
+            )
+        return found[0] if found else None
+
+    def check_found(self, found: Iterable[str], tasks: Collection[str]) -> None:
+        """Raise an ArgumentError if a pool has no task among those there are."""
+        absent = [name for name in self.names if name not in set(found)]
+        if absent:
+            known = ", ".join(sorted({*self.groups, *(() if self.groups else KNOWN_GROUPS)}))
+            raise ArgumentError(
+                f"pool must be a group ({known}) or a pattern of tasks; {absent[0]!r} is none that "
+                f"has logs here, whose tasks are {_some(tasks)}."
+            )
+
+
+def _may_hold_tasks(log: Log) -> bool:
+    """Whether a log may be a table that names its tasks in a column."""
+    return may_be_table(log.file) and not log.info.tasks
+
+
+def _warn_of_unequal(members: Iterable[tuple[str, Header]], all_runs: bool) -> None:
+    """Name the runs that lack tasks which others have: their pools are of other questions.
+
+    `members` are the name of the pool and the header of each of its parts.
+    """
+    tasks: dict[str, set[str]] = defaultdict(set)
+    of_run: dict[tuple[Any, ...], set[str]] = defaultdict(set)
+    label: dict[tuple[Any, ...], str] = {}
+    for name, header in members:
+        key = _key(header, name, all_runs)
+        tasks[name].add(header.task)
+        of_run[key].add(header.task)
+        label[key] = header.label
+    for key, own in of_run.items():
+        absent = tasks[key[0]] - own
+        if absent:
+            logger.warning(
+                "%s has %d of the %d tasks pooled as %s (not %s): its numbers are of other "
+                "questions than those of runs that have all",
+                label[key],
+                len(own),
+                len(tasks[key[0]]),
+                key[0],
+                _some(absent),
+            )
 
 
 def pooled(
@@ -144,7 +172,54 @@ def pooled(
         Every log that `pools` was made of; None for one that cannot be used.
     pools : Pools
     all_runs : bool
+
+    Raises
+    ------
+    ArgumentError
+        If tables were read, and no task of anything that was read belongs to one of the pools.
     """
+    each = _pooled_at_the_end if pools.tables else _pooled_when_complete
+    return each(read, pools, all_runs)
+
+
+def _pooled_at_the_end(
+    read: Iterable[tuple[Log, LogContents | None]], pools: Pools, all_runs: bool
+) -> Iterator[LogContents]:
+    """Pool by the tasks of what was read: a table tells its own only inside."""
+    members: dict[str, list[LogContents]] = defaultdict(list)
+    tasks: set[str] = set()
+    for _, contents in read:
+        if contents is None:
+            continue
+        own: dict[str | None, list[Predictions]] = defaultdict(list)
+        for predictions in contents.predictions:
+            tasks.add(predictions.header.task)
+            own[pools.of_task(predictions.header.task)].append(predictions)
+        for name, found in own.items():
+            part = replace(contents, predictions=tuple(found))
+            if name is None:
+                yield part
+            else:
+                members[name].append(part)
+    pools.check_found(members, tasks)
+    _warn_of_unequal(
+        [
+            (name, predictions.header)
+            for name, parts in members.items()
+            for part in parts
+            for predictions in part.predictions
+        ],
+        all_runs,
+    )
+    for name, parts in members.items():
+        for of_run in _by_run(name, parts, all_runs):
+            yield _as_one(name, of_run)
+
+
+def _pooled_when_complete(
+    read: Iterable[tuple[Log, LogContents | None]], pools: Pools, all_runs: bool
+) -> Iterator[LogContents]:
+    """Pool what the names of logs tell: no more than the runs that are incomplete is held."""
     waiting: dict[tuple[Any, ...], list[LogContents]] = defaultdict(list)
     left = dict(pools.size)
     for log, contents in read:
@@ -197,10 +272,10 @@ def _groups(logs: Sequence[Log]) -> dict[str, set[str]]:
     return {name: below(name, ()) for name in groups}
 
 
-def _members(name: str, groups: Mapping[str, set[str]], tasks: set[str]) -> set[str]:
+def _is_member(task: str, name: str, groups: Mapping[str, set[str]]) -> bool:
     if any(sign in name for sign in "*?["):
-        return {task for task in tasks if fnmatchcase(task, name)}
-    return (groups.get(name, set()) | set(KNOWN_GROUPS.get(name, ()))) & tasks
+        return fnmatchcase(task, name)
+    return task in groups.get(name, ()) or task in KNOWN_GROUPS.get(name, ())
 
 
 def _some(names: Collection[str]) -> str:

@@ -16,6 +16,8 @@ _BROKEN_OFF = (
 )
 _LONGEST = 64 * 2**20
 _TOO_LONG = f"it is longer than {_LONGEST // 2**20} MB; nothing after it was read"
+_LARGEST = 2**30
+_TOO_LARGE = f"the array is longer than {_LARGEST // 2**20} MB; give it as JSON lines"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -110,12 +112,16 @@ def _cut(chunk: bytes, number: int) -> Generator[Record, None, int]:
 
 def _array(first: bytes, blocks: Iterator[bytes | str]) -> Iterator[Record]:
     """Cut an array, decoded whole: early lm-eval wrote it so, indented."""
-    parts, damage = [first.removeprefix(b"\xef\xbb\xbf")], ""
+    parts, damage, length = [first.removeprefix(b"\xef\xbb\xbf")], "", 0
     for block in blocks:
         if isinstance(block, str):
             damage = block
-        else:
-            parts.append(block)
+            break
+        length += len(block)
+        if length > _LARGEST:
+            yield Record("entry 1", b"", _TOO_LARGE)
+            return
+        parts.append(block)
     data = b"".join(parts)
     count = 0
     try:

@@ -250,3 +250,10 @@ def test_repeated_runs_stay_apart_in_the_wide_frame() -> None:
 def test_wrong_options_are_named(options: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=message):
         metrics_frame([make_run(10)], **options)
+
+
+def test_one_question_has_values_and_no_errors() -> None:
+    table = metrics_frame([make_run(1)], metrics=["acc", "ece"], n_resamples=20)
+    own = table[table["metric"].isin(["acc", "ece"])]
+    assert own["value"].notna().all()
+    assert own[["stderr", "low", "high"]].isna().all(axis=None)

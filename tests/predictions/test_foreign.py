@@ -85,6 +85,21 @@ def test_inspect_letters_of_shuffled_choices_are_not_believed(
     assert "the logged acc is not what the logged scores" in caplog.text
 
 
+def test_inspect_letters_with_and_without_a_space_count_together(tmp_path: Path) -> None:
+    def split(sample: dict[str, Any]) -> None:
+        for token in sample["output"]["choices"][0]["logprobs"]["content"]:
+            halves = [
+                one | {"logprob": one["logprob"] - math.log(2)} for one in token["top_logprobs"]
+            ]
+            spaced = [one | {"token": f" {one['token'].strip()}"} for one in halves]
+            bare = [one | {"token": one["token"].strip()} for one in halves]
+            token["top_logprobs"] = bare + spaced
+
+    (whole,) = load(next((DATA / "inspect").glob("*toy-mc*.json")))
+    (run,) = load(rewrite_inspect(tmp_path, split))
+    np.testing.assert_allclose(run.scores, whole.scores, atol=1e-12)
+
+
 def test_inspect_target_that_is_a_text_names_no_letter(tmp_path: Path) -> None:
     def name(sample: dict[str, Any]) -> None:
         sample["target"] = "Athens"

@@ -218,6 +218,27 @@ def test_winogrande_without_accuracies_is_read_and_not_verified(tmp_path: Path) 
     assert run.header.gold == "not verified"
 
 
+@pytest.mark.parametrize(("n_logged", "check"), [(2, "not verified"), (12, "confirmed")])
+def test_a_few_logged_accuracies_confirm_nothing(tmp_path: Path, n_logged: int, check: str) -> None:
+    entries = [entry(i, [-1.0, -2.0], i % 2, acc=float(i % 2 == 0)) for i in range(12)]
+    for e in entries[n_logged:]:
+        del e["acc"]
+    write_run(tmp_path, entries)
+    run = load(tmp_path, "choice")
+    assert run.header.gold == check
+    assert run.gold.tolist() == [0, 1] * 6
+
+
+def test_a_field_of_the_document_that_may_be_anything_is_no_gold(tmp_path: Path) -> None:
+    docs = [{"difficulty": i % 2, "label": (i + 1) % 2} for i in range(6)]
+    unnamed = [shared_continuation(i, [-1.0, -2.0], {"difficulty": i % 2}) for i in range(6)]
+    named = [shared_continuation(i, [-1.0, -2.0], doc) for i, doc in enumerate(docs)]
+    assert (log_of(tmp_path / "unnamed", unnamed).gold == UNDECIDED).all()
+    run = log_of(tmp_path / "named", named)
+    assert run.gold.tolist() == [1, 0] * 3
+    assert run.header.gold == "not verified"
+
+
 def test_metrics_that_name_the_gold_are_believed(tmp_path: Path) -> None:
     stock = entry(0, [-1.0, -2.0], "w", texts=["u", "v"], brier_score=[1, "[0.7 0.3]"])
     ours = entry(1, [-1.0, -2.0], "w", texts=["u", "v"], ece=[[0.7, 0.3], 0])

@@ -123,15 +123,39 @@ def test_every_task_and_no_other_model_of_pooled_tables_is_kept(tmp_path: Path) 
         path = tmp_path / f"t_{part}.csv"
         path.write_text("model,task,id,score_0,score_1,gold\n" + "\n".join(rows))
         paths.append(path)
-    runs = load_predictions(paths, scores="sum", pool="t_*", cache=False)
+    runs = load_predictions(paths, scores="sum", pool="[ab]*", cache=False)
     assert {(p.header.model, p.header.task, len(p)) for p in runs} == {
-        ("m1", "t_*", 12),
-        ("m2", "t_*", 12),
+        ("m1", "[ab]*", 12),
+        ("m2", "[ab]*", 12),
     }
     for run in runs:
         assert run.subject is not None
         assert sorted(set(run.subject)) == ["a0", "a1", "b0", "b1"]
         assert all(name.startswith(run.header.model) for name in run.doc_hash)
+
+
+def test_tasks_within_one_table_are_pooled_by_their_names(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "scores.csv"
+    rows = [
+        f"{model},{task},{task}{i},{-1 - i},-3,{i % 2}"
+        for model in ("whole", "part")
+        for task in ("mmlu_anatomy", "mmlu_virology", "arc")
+        for i in range(5)
+        if (model, task) != ("part", "mmlu_virology")
+    ]
+    path.write_text("model,task,id,score_0,score_1,gold\n" + "\n".join(rows))
+    runs = load_predictions(path, scores="sum", pool=["mmlu"], cache=False)
+    assert {(p.header.model, p.header.task): len(p) for p in runs} == {
+        ("whole", "arc"): 5,
+        ("part", "arc"): 5,
+        ("whole", "mmlu"): 10,
+        ("part", "mmlu"): 5,
+    }
+    assert "part has 1 of the 2 tasks pooled as mmlu (not mmlu_virology)" in caplog.text
+    with pytest.raises(UserError, match=r"'bbh' is none that .* arc, mmlu_anatomy, mmlu_virology"):
+        load_predictions(path, scores="sum", pool=["bbh"], cache=False)
 
 
 @pytest.mark.parametrize(

@@ -277,7 +277,7 @@ BAD = {
         "does not say in row 2 which choice it is about",
     ),
     "nothing known": ("a,b\n1,2\n", {}, "has the columns a, b, which do not say what is what"),
-    "undeclared": ("score_0,score_1,gold\n-1,-2,0\n", {}, "say which with scores"),
+    "undeclared": ("score_0,score_1,gold\n-1,-2,0\n", {}, "say which with --scores"),
     "no such kind": (
         "score_0,score_1,gold\n-1,-2,0\n",
         {"scores": "x"},
@@ -289,6 +289,11 @@ BAD = {
     "probabilities beyond 1": ("p0,p1,gold\n5,2,0\n", {}, "holds 5 where probabilities should be"),
     "probabilities short of 1": ("p0,p1,gold\n.2,.2,0\n", {}, "row 1 probabilities that add up"),
     "gold from 1": ("p0,p1,gold\n.5,.5,2\n", {}, "names as right in row 1 the choice 2 of 2"),
+    "gold by letter and by number": (
+        "p0,p1,gold\n.5,.5,A\n.5,.5,1\n",
+        {},
+        r"names in gold right choices by letter \(A\) and by number \(1\), so whether",
+    ),
     "gold of another kind": ("p0,p1,gold\n.5,.5,yes!\n", {}, "names in gold the right choice as"),
     "confidence of percents": ("confidence,correct\n95,1\n", {}, "in row 1 the confidence 95"),
     "correct of another kind": ("confidence,correct\n.5,?\n", {}, r"holds '\?' in correct"),
@@ -326,7 +331,7 @@ BAD = {
     "gold that is a flag of each choice": (
         "id,choice,prob,gold\na,0,.5,0\na,1,.5,1\n",
         {},
-        r"row 2 of gold another right choice .* columns \(is_gold=gold\)",
+        r"row 2 of gold another right choice .* --columns \(is_gold=gold\)",
     ),
     "gold counted otherwise than the choices": (
         "id,choice,prob,gold\na,1,.5,0\na,2,.5,0\n",
@@ -377,15 +382,6 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, suffix: str, data: bytes
     with pytest.raises(UserError, match=r"^none of 1 log") as error:
         load(tmp_path / f"t.{suffix}")
     assert "\n" not in str(error.value)
-
-
-@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
-def test_ten_gigabytes_of_nothing_are_not_read_whole(tmp_path: Path, suffix: str) -> None:
-    path = tmp_path / f"t.{suffix}"
-    with path.open("wb") as file:
-        file.truncate(10 * 2**30)
-    with pytest.raises(UserError, match=r"longer than|no table|no usable"):
-        load(path)
 
 
 def test_a_table_within_a_folder_is_no_log(tmp_path: Path) -> None:

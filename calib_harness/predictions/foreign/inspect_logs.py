@@ -9,8 +9,10 @@ import struct
 import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import IO, Any
 
+import msgspec
+import numpy as np
 import pyarrow as pa
 
 from calib_harness.core.confidence import LETTERS
@@ -19,6 +21,14 @@ from calib_harness.predictions.foreign.scored import Question, confidences_of, c
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import Header, LogContents
 
+
+class _Head(msgspec.Struct):
+    """What a log says of the whole run; the samples after it are skipped."""
+
+    eval: dict[str, Any]
+
+
+_HEAD = msgspec.json.Decoder(_Head)
 _ZSTANDARD = 93  # method of the zip format
 _MOST_BYTES = 2**30  # of one sample, unpacked
 _RIGHT = {"C": 1.0, "I": 0.0}
@@ -38,20 +48,18 @@ def read_inspect(log: Log) -> LogContents:
         If it holds neither.
     """
     try:
-        head, read = _read(log.file.read())
-        header = _header(log, head)
-        samples = list(read)
-        questions = [_question(sample) for sample in samples]
-        known = [question for question in questions if question is not None]
+        header = inspect_header(log)
+        read = [(_question(sample), _confidence(sample)) for sample in _samples(log)]
+        known = [question for question, _ in read if question is not None]
         if known:
             contents = contents_of(header, known)
-            absent = len(samples) - len(known)
+            absent = len(read) - len(known)
             said = (
-                f"{absent} of {len(samples)} samples were skipped: they hold no log-probability of "
+                f"{absent} of {len(read)} samples were skipped: they hold no log-probability of "
                 "each letter",
             )
             return replace(contents, problems=(*contents.problems, *(said if absent else ())))
-        rated = [_confidence(sample) for sample in samples]
+        rated = [confidence for _, confidence in read]
         if any(not math.isnan(confidence) for _, confidence, _ in rated):
             ids, confidence, correct = zip(*rated, strict=True)
             return confidences_of(header, ids, confidence, correct)
@@ -67,36 +75,43 @@ def read_inspect(log: Log) -> LogContents:
 
 
 def inspect_header(log: Log) -> Header:
-    """Tell what was run by the head of an archive; by the whole of a JSON file."""
-    head, _ = _read(log.file.read())
-    return _header(log, head)
+    """Tell what was run: by one member of an archive, or the first key of a JSON file."""
+    with log.file.open() as stream:
+        if stream.read(2) == b"PK":
+            archive = zipfile.ZipFile(stream)
+            return _header(log, _head(archive, stream))
+    return _header(log, msgspec.to_builtins(_HEAD.decode(log.file.read())))
 
 
-def _read(data: bytes) -> tuple[dict[str, Any], Iterator[dict[str, Any]]]:
-    """Return what was run and the samples, of a zip archive or one JSON object."""
-    if data[:2] == b"PK":
-        members = {info.filename: info for info in zipfile.ZipFile(io.BytesIO(data)).infolist()}
-        head = "header.json" if "header.json" in members else "_journal/start.json"
-        samples = (
-            json.loads(_member(data, info))
-            for name, info in members.items()
-            if name.startswith("samples/") and name.endswith(".json")
-        )
-        return json.loads(_member(data, members[head])), samples
-    whole = json.loads(data)
-    return whole, iter(whole["samples"] or [])
+def _samples(log: Log) -> Iterator[dict[str, Any]]:
+    """Yield the samples of a zip archive, one in memory at a time, or of one JSON object."""
+    with log.file.open() as stream:
+        if stream.read(2) == b"PK":
+            archive = zipfile.ZipFile(stream)
+            for info in archive.infolist():
+                if info.filename.startswith("samples/") and info.filename.endswith(".json"):
+                    yield json.loads(_member(archive, stream, info))
+            return
+    yield from json.loads(log.file.read())["samples"] or []
 
 
-def _member(data: bytes, info: zipfile.ZipInfo) -> bytes:
+def _head(archive: zipfile.ZipFile, stream: IO[bytes]) -> dict[str, Any]:
+    names = archive.namelist()
+    head = "header.json" if "header.json" in names else "_journal/start.json"
+    found: dict[str, Any] = json.loads(_member(archive, stream, archive.getinfo(head)))
+    return found
+
+
+def _member(archive: zipfile.ZipFile, stream: IO[bytes], info: zipfile.ZipInfo) -> bytes:
     """Return a file of an archive, which may be compressed by Zstandard: zipfile knows no such."""
     if info.file_size > _MOST_BYTES:
         raise UnusableLogError(f"holds {info.filename}, which unpacks to {info.file_size} bytes")
     if info.compress_type != _ZSTANDARD:
-        return zipfile.ZipFile(io.BytesIO(data)).read(info)
-    n_name, n_extra = struct.unpack_from("<HH", data, info.header_offset + 26)
-    start = info.header_offset + 30 + n_name + n_extra
-    packed = data[start : start + info.compress_size]
-    return bytes(pa.decompress(packed, info.file_size, codec="zstd"))
+        return archive.read(info)
+    stream.seek(info.header_offset + 26)
+    n_name, n_extra = struct.unpack("<HH", stream.read(4))
+    stream.seek(n_name + n_extra, io.SEEK_CUR)
+    return bytes(pa.decompress(stream.read(info.compress_size), info.file_size, codec="zstd"))
 
 
 def _header(log: Log, head: dict[str, Any]) -> Header:
@@ -134,19 +149,21 @@ def _question(sample: dict[str, Any]) -> Question | None:
 def _letter_scores(
     sample: dict[str, Any], letters: tuple[str, ...]
 ) -> tuple[str, list[float]] | None:
-    """Return the letter that was generated last, and the log-probability of each letter there."""
+    """Return the letter that was generated last, and the log-probability of each letter there.
+
+    A letter's probability is the sum of its tokens', with and without a space before it.
+    """
     answers = (sample.get("output") or {}).get("choices") or []
     tokens = ((answers[0].get("logprobs") or {}).get("content") or []) if answers else []
     for token in reversed(tokens):  # what the model says last is its answer
         answer = token["token"].strip()
         if answer in letters:
-            found = {
-                other["token"].strip(): float(other["logprob"])
-                for other in reversed(token.get("top_logprobs") or [])
-            }
+            found: dict[str, list[float]] = {}
+            for other in token.get("top_logprobs") or []:
+                found.setdefault(other["token"].strip(), []).append(float(other["logprob"]))
             if not set(letters) <= set(found):
                 return None
-            return answer, [found[letter] for letter in letters]
+            return answer, [float(np.logaddexp.reduce(found[letter])) for letter in letters]
     return None
 
 

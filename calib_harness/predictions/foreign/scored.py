@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from calib_harness.core.confidence import METHODS, continuation_scores, is_labelled, pack_flat
-from calib_harness.predictions.columns import UnusableLogError
+from calib_harness.predictions.columns import UnusableLogError, check_few
 from calib_harness.predictions.foreign.table_form import CONFIDENCE
 from calib_harness.predictions.gold import STATED, Evidence, settle
 from calib_harness.predictions.table import (
@@ -71,6 +71,7 @@ def contents_of(header: Header, questions: Sequence[Question]) -> LogContents:
     if not questions:
         return LogContents(header, (), {}, ())
     n_choices = np.array([len(q.scores) for q in questions])
+    check_few(n_choices.max())
     flat = np.array([score for q in questions for score in q.scores], dtype=np.float64)
     stated = np.array(
         [UNDECIDED if len(q.gold) > 1 else q.gold[0] if q.gold else -1 for q in questions]

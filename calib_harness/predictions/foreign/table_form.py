@@ -135,15 +135,15 @@ def table_form(
         _check_decided(["confidence", "correct"], names, given, where)
         if scores is not None:
             raise UserError(
-                f"{where}: scores is given as {scores}, but no column of scores is found, only "
-                "confidences; read it without, or say which are the scores with columns "
+                f"{where}: --scores is given as {scores}, but no column of scores is found, only "
+                "confidences; read it without, or say which are the scores with --columns "
                 "(scores=NAME|NAME|…)."
             )
         return TableForm(CONFIDENCE, (roles["confidence"],), correct=roles["correct"], **shared)
     raise UserError(
         f"{where} has the columns {_some(names)}, which do not say what is what: expected gold and "
         "a column of scores for each choice (or one that holds a list), or id, choice, score and "
-        "gold, or confidence and correct; name them with columns (ROLE=COLUMN, e.g. "
+        "gold, or confidence and correct; name them with --columns (ROLE=COLUMN, e.g. "
         "gold=answer,scores=lp_a|lp_b)."
     )
 
@@ -158,7 +158,7 @@ def _check_decided(
         if role not in given and role not in by_lower and len(present) > 1:
             raise UserError(
                 f"{where} has the columns {_some(present)}, each of which may be {role}; say which "
-                f"is with columns ({role}=NAME)."
+                f"is with --columns ({role}=NAME)."
             )
 
 
@@ -198,7 +198,7 @@ def _score_columns(names: Sequence[str], given: Mapping[str, str], where: str) -
     if len(wide) > 1:
         raise UserError(
             f"{where} has columns of choices of several kinds ({', '.join(sorted(wide))}); say "
-            "which are the scores with columns (scores=NAME|NAME|…)."
+            "which are the scores with --columns (scores=NAME|NAME|…)."
         )
     for columns in wide.values():
         positions = sorted(columns)
@@ -206,7 +206,7 @@ def _score_columns(names: Sequence[str], given: Mapping[str, str], where: str) -
         if first > 1 or last - first != len(positions) - 1:
             raise UserError(
                 f"{where} has the columns {_some([columns[p] for p in positions])}, between which "
-                "a choice is missing; say which are the scores with columns (scores=NAME|NAME|…)."
+                "a choice is missing; say which are the scores with --columns (scores=NAME|NAME|…)."
             )
         return tuple(columns[position] for position in positions)
     by_lower = {name.strip().lower(): name for name in names}
@@ -222,7 +222,7 @@ def _kind_of(name: str, where: str) -> str:
         return "logit"
     raise UserError(
         f"{where}: the column {name} may hold sums over tokens, means or logits, which give other "
-        f"confidences; say which with scores ({', '.join(SCORE_KINDS)})."
+        f"confidences; say which with --scores ({', '.join(SCORE_KINDS)})."
     )
 
 

@@ -30,7 +30,8 @@ def index_named(text: str) -> int:
 
 def gold_index(texts: pd.Categorical, name: str) -> Ints:
     """Index of each row's right choice; -1 where the cell is empty."""
-    named = []
+    named: list[int] = []
+    written: dict[bool, str] = {}  # the first right choice that is a letter, and that is a number
     for category in texts.categories:
         text = str(category).strip()
         index = index_named(text)
@@ -39,7 +40,15 @@ def gold_index(texts: pd.Categorical, name: str) -> Ints:
                 f"names in {name} the right choice as {text[:40]!r}, expected an index from 0 or "
                 "a letter"
             )
+        if index >= 0:
+            written.setdefault(any(sign.isalpha() for sign in text), text)
         named.append(index)
+    if len(written) > 1:
+        raise UnusableLogError(
+            f"names in {name} right choices by letter ({written[True]}) and by number "
+            f"({written[False]}), so whether numbers count from 0 or from 1 is not known; give "
+            "all in one way"
+        )
     return np.where(texts.codes >= 0, np.array([*named, -1])[texts.codes], -1)
 
 
@@ -62,7 +71,7 @@ def check_one_gold(wanted: pd.Categorical, question: Ints, first: Ints, name: st
         raise UnusableLogError(
             f"names in row {row + 1} of {name} another right choice than in an earlier row of the "
             "same question; if it says whether the row's choice is right, give it as is_gold "
-            f"with columns (is_gold={name})"
+            f"with --columns (is_gold={name})"
         )
 
 

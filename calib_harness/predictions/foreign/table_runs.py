@@ -13,7 +13,7 @@ import pandas as pd
 from calib_harness.core.checks import as_gold
 from calib_harness.core.confidence import METHODS, pack_flat
 from calib_harness.errors import ArgumentError
-from calib_harness.predictions.columns import UnusableLogError
+from calib_harness.predictions.columns import UnusableLogError, check_few
 from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
 from calib_harness.predictions.foreign.scored import confidence_scores
 from calib_harness.predictions.foreign.table_form import (
@@ -180,6 +180,7 @@ def _by_question(rows: _Rows, form: TableForm) -> _Table:
     else:
         lists = rows.lists()
         n_choices = np.array([len(values) for values in lists], dtype=np.int64)
+        check_few(n_choices.max())
         flat = np.array([score for values in lists for score in values], dtype=np.float64)
     table = pack_flat(_as_scores(flat, form.kind), n_choices)
     _check_probabilities(flat, n_choices, form.kind)
@@ -211,7 +212,7 @@ def _as_scores(flat: Floats, kind: str) -> Floats:
     if (flat < 0).any() or (flat > 1 + _SUM_TOLERANCE).any():
         raise UnusableLogError(
             f"holds {flat[(flat < 0) | (flat > 1 + _SUM_TOLERANCE)][0]:.4g} where probabilities "
-            "should be; declare scores as logit or sum if they are such"
+            "should be; give --scores logit or sum if they are such"
         )
     with np.errstate(divide="ignore"):
         return np.log(flat)
@@ -226,7 +227,7 @@ def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
         row = int(np.argmax(off))
         raise UnusableLogError(
             f"holds in row {row + 1} probabilities that add up to {totals[row]:.4g}, expected 1 "
-            "(of letters among all tokens give the logarithms, and declare scores as letter)"
+            "(of letters among all tokens give the logarithms, and --scores letter)"
         )
 
 
@@ -244,8 +245,7 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
     labels = rows.texts(form.choice)
     position, start = _positions(labels, question)
     width = int(position.max(initial=0)) + 1
-    if width > 10_000:
-        raise UnusableLogError(f"names the choice {width - 1} in {form.choice}, expected few")
+    check_few(width)
     flat = _as_scores(rows.numbers(form.scores[0]), form.kind)
     cell = question * width + position
     _, first_rows = np.unique(cell, return_index=True)

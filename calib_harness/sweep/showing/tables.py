@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from calib_harness.errors import UserError
-from calib_harness.output import write_whole
+from calib_harness.output import csv_text, write_whole
 from calib_harness.sweep.planning.plan import Plan, Run
 from calib_harness.sweep.showing.live import counted, say
 from calib_harness.sweep.showing.state import RunState
@@ -183,7 +183,7 @@ def _families(logs: Mapping[Run, list[Predictions]]) -> dict[str, dict[str, Run]
 
 def _write(output: str, name: str, frame: pd.DataFrame) -> str:
     target = f"{output.rstrip('/')}/{TABLES}/{name}"
-    text = frame.to_csv(index=False)
+    text = csv_text(frame)
     if "://" in output:
         import fsspec
 
