@@ -15,7 +15,7 @@ HOSTILE = [
     "</script><img src=x onerror='window.hacked=2'>",
     "left \u202eright-to-left\u2066 \u200f marks",
     "long/" + "y" * 10_000,
-    "%{x} <b>bold</b> &lt; $x^2$ {{template}}",
+    "%{x} <b>bold</b> &lt; $x^2$ {{template}} a_b#c~d\\e--f\x01",
 ]
 FAMILIES = {"Ash": ("ash", "ash-chat"), "Birch": ("birch", "birch-chat"), "Cedar": ("c", "c-chat")}
 N = 60

@@ -20,8 +20,8 @@ CHOSEN = {"task": "texts", "method": "continuation-sum"}
 def reading(visit, site):
     """Return a function that opens a view in a tab that may read the clipboard."""
 
-    def opened(view, **options):
-        tab = visit(site, view, accept_downloads=True, **options)
+    def opened(view, page=site, **options):
+        tab = visit(page, view, accept_downloads=True, **options)
         tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
         return tab
 
@@ -62,6 +62,18 @@ def test_a_table_copies_as_markdown_and_latex(reading):
     assert {line.count(" & ") for line in body} == {head.count(" & ")}
     assert "brier\\_score" in latex
     assert "$\\pm$" in latex
+    assert latex.isascii()
+
+
+def test_no_sign_of_a_name_means_anything_to_latex(reading, hostile_site):
+    tab = reading("leaderboard", page=hostile_site)
+    latex = copied(tab, "#leaderboard-table", "LaTeX")
+    assert (
+        r"\%\{x\} \textless{}b\textgreater{}bold\textless{}/b\textgreater{} \&lt; "
+        r"\$x\textasciicircum{}2\$ \{\{template\}\} "
+        r"a\_b\#c\textasciitilde{}d\textbackslash{}e-{}-f\texttt{U+0001}"
+    ) in latex
+    assert latex.replace("\n", "").isprintable()
     assert latex.isascii()
 
 

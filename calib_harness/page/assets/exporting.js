@@ -32,7 +32,7 @@ const LATEX_SIGNS = {
   "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}",
   '"': "\\textquotedbl{}", "[": "{[}", "]": "{]}", // a bracket after a line's end would be its option
   "−": "$-$", "±": "$\\pm$", "→": "$\\to$", "↑": "$\\uparrow$", "↓": "$\\downarrow$", "≤": "$\\leq$", "≥": "$\\geq$",
-  "∞": "$\\infty$", "τ": "$\\tau$", "×": "$\\times$", "·": "$\\cdot$", "–": "--", "…": "\\dots{}", "“": "``", "”": "''", "’": "'", "\u00a0": "~",
+  "∞": "$\\infty$", "τ": "$\\tau$", "×": "$\\times$", "·": "$\\cdot$", "–": "\\textendash{}", "…": "\\dots{}", "“": "``", "”": "''", "’": "'", "`": "\\textasciigrave{}", "\u00a0": "~",
 };
 
 /** Text for LaTeX; signs that not every engine has become their number. */
@@ -40,10 +40,10 @@ function latexText(text) {
   return Array.from(text.replace(/\s+/g, " "), (sign) => {
     if (LATEX_SIGNS[sign]) return LATEX_SIGNS[sign];
     const code = sign.codePointAt(0);
-    return code < 127 || (code >= 0xc0 && code <= 0xff && code !== 0xd0 && code !== 0xf0 && code !== 0xd7 && code !== 0xf7)
+    return (code >= 32 && code < 127) || (code >= 0xc0 && code <= 0xff && code !== 0xd0 && code !== 0xf0 && code !== 0xd7 && code !== 0xf7)
       ? sign
       : `\\texttt{U+${code.toString(16).toUpperCase().padStart(4, "0")}}`;
-  }).join("");
+  }).join("").replace(/-(?=-)/g, "-{}"); // two hyphens would become a dash
 }
 
 function toLatex({ title, columns, rows }) {
