@@ -52,6 +52,15 @@ def test_a_backend_that_cannot_generate_is_scored_and_said_to_be_unconfirmed(cap
     assert "could not be confirmed by a known answer: it does not generate text" in caplog.text
 
 
+def test_a_backend_that_fails_before_anything_is_scored_is_one_sentence():
+    class Broken(LetterModel):
+        def generate_until(self, requests):
+            raise KeyError("choices")
+
+    with pytest.raises(UserError, match=r"backend Broken failed \(KeyError: 'choices'\)"):
+        score(Broken())
+
+
 def test_equal_scores_of_all_choices_end_a_run_that_no_probe_could_stop():
     class Silent(LetterModel):
         def generate_until(self, requests):
@@ -95,8 +104,9 @@ def cached(tmp_path, lm):
 
 def test_a_run_that_dies_resumes_on_a_backend_without_tokens(tmp_path, caplog):
     probe = 4 * 6  # at most: what the known answer asks
-    with pytest.raises(ConnectionError):
+    with pytest.raises(UserError, match=r"failed \(ConnectionError: the server is gone\)") as end:
         score(cached(tmp_path, LetterModel(dies_after=20 + probe)))
+    assert "\n" not in str(end.value)
     lm = LetterModel()
     with caplog.at_level(logging.INFO):
         results = score(cached(tmp_path, lm))

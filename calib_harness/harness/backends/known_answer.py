@@ -17,7 +17,7 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
 from calib_harness.errors import UserError
-from calib_harness.harness.backends.sums import without_cache
+from calib_harness.harness.backends.sums import failing_in_a_sentence, without_cache
 from calib_harness.harness.responses import TokenLogprobs
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,8 @@ def _generate(lm: LM, contexts: Sequence[Any]) -> list[str] | None:
         Instance("generate_until", {}, (context, dict(arguments)), 0) for context in contexts
     ]
     try:
-        said = lm.generate_until(instances)
+        with failing_in_a_sentence(lm):
+            said = lm.generate_until(instances)
     except NotImplementedError:
         _unconfirmed(lm, "it does not generate text")
         return None

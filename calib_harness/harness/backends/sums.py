@@ -53,7 +53,8 @@ def ask_for_sums(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs]:
     """Return `lm.loglikelihood` of requests, as many answers as requests."""
     name = type(lm).__name__
     try:
-        answers = list(lm.loglikelihood(list(requests)))
+        with failing_in_a_sentence(lm):
+            answers = list(lm.loglikelihood(list(requests)))
     except NotImplementedError as error:
         raise UserError(
             f"model: backend {name} gives no log-probabilities of a text ({_first_line(error)}); "
@@ -66,6 +67,28 @@ def ask_for_sums(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs]:
             "Look at its messages above and mend the server, or use another backend"
         )
     return [TokenLogprobs(float(logprob), bool(greedy), None) for logprob, greedy in answers]
+
+
+@contextmanager
+def failing_in_a_sentence(lm: LM) -> Iterator[None]:
+    """Turn what a backend's own code raises into a sentence; the rest is logged for debugging.
+
+    Raises
+    ------
+    UserError
+        In place of any other error but NotImplementedError.
+    """
+    try:
+        yield
+    except (UserError, NotImplementedError):
+        raise
+    except Exception as error:
+        logger.debug("Backend %s failed", type(lm).__name__, exc_info=True)
+        raise UserError(
+            f"model: backend {type(lm).__name__} failed ({type(error).__name__}: "
+            f"{_first_line(error)}); what was scored is in the cache if one is used (use_cache): "
+            "mend the cause and run the same command (LMEVAL_LOG_LEVEL=DEBUG shows where it failed)"
+        ) from None
 
 
 @contextmanager
