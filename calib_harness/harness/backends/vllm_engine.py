@@ -7,7 +7,7 @@ prefix cache: every choice costs all shots again. Here
   log-probabilities of just these tokens, with the cache on;
 - other choices are read with the cache on, too. vLLM then leaves the rows before the cached prefix
   as they lie in memory, so a request whose prefix reached into its continuation is asked again in
-  lm-eval's way. The first requests are asked in both ways, and have to agree.
+  lm-eval's way. A few requests are asked in both ways first, and have to agree.
 """
 
 from __future__ import annotations
@@ -43,8 +43,13 @@ CHUNK = 1024
 # Tokens for which vLLM tells log-probabilities in one request.
 _MOST_TOKENS = 128
 
-# Requests that are scored in both ways before the prefix cache is trusted.
-_CHECKED = 8
+# Requests that are scored in both ways before the prefix cache is trusted: from the start, and as
+# many from the middle.
+_CHECKED = 2
+
+# Prompts that are asked for known answers, and the tokens that are left of all but the first: with
+# shots, a whole prompt read in lm-eval's way costs as much as a question in ours.
+_N_KNOWN, _LEFT_OF_KNOWN = 2, 128
 
 #: Largest difference of a token's log-probability between the two ways, in single precision and in
 #: half, where a batch of another shape rounds otherwise.
@@ -77,9 +82,11 @@ def score_tokens_vllm(lm: VLLM, requests: Sequence[Instance]) -> Results:
 def confirm_vllm(lm: VLLM, requests: Sequence[Instance]) -> None:
     """Compare what vLLM says of the likeliest next tokens as it generates and as it scores."""
     engine = _Engine(lm)
-    contexts = [
-        lm.tok_encode(context)[-(lm.max_length - 2) :] for context in choose_contexts(requests)
+    whole = [
+        lm.tok_encode(context)[-(lm.max_length - 2) :]
+        for context in choose_contexts(requests, _N_KNOWN)
     ]
+    contexts = [*whole[:1], *(tokens[-_LEFT_OF_KNOWN:] for tokens in whole[1:])]
     said = engine.generate(contexts, SamplingParams(temperature=0, max_tokens=1, logprobs=2))
     asked = [
         (context, token, entry.logprob)
@@ -151,10 +158,12 @@ class _Engine:
     def score_several(self, prompts: Sequence[Prompt]) -> Results:
         """Score choices of several tokens, with the prefix cache where it can be trusted."""
         ordered = sorted(prompts, key=lambda prompt: prompt.tokens)
-        if not self._shares or len(ordered) <= _CHECKED:
+        half = len(ordered) // 2
+        if not self._shares or half < _CHECKED:
             yield from self.score_plainly(ordered)
             return
-        first, others = ordered[:_CHECKED], ordered[_CHECKED:]
+        first = [*ordered[:_CHECKED], *ordered[half : half + _CHECKED]]
+        others = [*ordered[_CHECKED:half], *ordered[half + _CHECKED :]]
         # The cache first: afterwards it would reach into every continuation, and not be used.
         found = dict(self._score_cached(first))
         expected = dict(self.score_plainly(first))
