@@ -13,6 +13,9 @@ from calib_harness.analysis import (
     compare_chain as compare_chain,
 )
 from calib_harness.analysis import (
+    compare_over_prompts as compare_over_prompts,
+)
+from calib_harness.analysis import (
     ece_parts as ece_parts,
 )
 from calib_harness.analysis import (

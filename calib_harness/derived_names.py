@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 Prompt = Literal["stock", "cloze", "choice", "both"]
 PROMPTS: tuple[Prompt, ...] = ("stock", "cloze", "choice", "both")
 SUFFIX = "_calib"
 POOLED = "_calib_pooled"
+#: Of a variant that asks in words of its own; their name follows.
+WORDED = "_calib_prompt_"
+_OF_THE_PROMPT = re.compile(rf"{SUFFIX}(_cloze|_choice|_prompt_.+)?$")
 
 
 def stem_of(name: str) -> tuple[str, Prompt, bool] | None:
@@ -28,3 +32,14 @@ def stem_of(name: str) -> tuple[str, Prompt, bool] | None:
         if name.endswith(ending) and len(name) > len(ending):
             return name.removesuffix(ending), prompt, pool
     return None
+
+
+def benchmark_of(task: str) -> str:
+    """Return what a task and its variants under other prompts have in common.
+
+    Examples
+    --------
+    >>> benchmark_of("arc_easy_calib_prompt_plain"), benchmark_of("arc_easy_calib_choice")
+    ('arc_easy', 'arc_easy')
+    """
+    return _OF_THE_PROMPT.sub("", task)

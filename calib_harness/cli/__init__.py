@@ -16,6 +16,7 @@ from calib_harness.cli.demo import demo
 from calib_harness.cli.derive import derive
 from calib_harness.cli.metrics import metrics
 from calib_harness.cli.order import order
+from calib_harness.cli.prompts import prompts
 from calib_harness.cli.recalibrate import recalibrate
 from calib_harness.errors import UserError
 from calib_harness.sweep.running.versions import versions
@@ -93,6 +94,7 @@ app.add_typer(sweep.app)
 app.command()(metrics)
 app.command()(compare)
 app.command()(order)
+app.command()(prompts)
 app.command()(recalibrate)
 report.register(app)
 app.add_typer(plot.app)

@@ -7,6 +7,7 @@ that the folder works on any machine and with the next lm-eval.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,12 +18,14 @@ from lm_eval.tasks import TaskManager
 from lm_eval.tasks._index import Entry, Kind, TaskIndex
 from lm_eval.tasks._yaml_loader import load_yaml
 
-from calib_harness.derived_names import POOLED, PROMPTS, SUFFIX, Prompt, stem_of
+from calib_harness.derived_names import POOLED, PROMPTS, SUFFIX, WORDED, Prompt, stem_of
 from calib_harness.errors import UserError
 from calib_harness.harness.stock import stock_paths
 from calib_harness.text import did_you_mean
 
 _CLASS = "class: !function calib_harness.CalibrationTask\n"
+#: Settings that a variant of the prompt may replace.
+_OF_A_PROMPT = ("doc_to_text", "description", "target_delimiter", "fewshot_delimiter")
 _POOLED_CLASS = "class: !function calib_harness.PooledTask\n"
 
 
@@ -68,23 +71,55 @@ def derive(
     pool : bool
         Whether a group or tag also becomes one task over its members' questions.
     metadata : mapping, optional
-        Written into every YAML: `n_bins`, `orders` and the like.
+        Written into every YAML: `n_bins`, `orders` and the like. ``prompts`` is not: it is a list
+        of variants, see `check_prompts`, of which each becomes a task, NAME_calib_prompt_VARIANT.
     index : mapping of str to Entry, optional
         lm-eval's index of its tasks; made if not given, which takes seconds.
 
     Raises
     ------
     UserError
-        If no task, group or tag fits a name.
+        If no task, group or tag fits a name, or `prompts` are no variants of a stock prompt.
     """
     if prompt not in PROMPTS:
         raise UserError(f"prompt must be one of {', '.join(PROMPTS)}; got {prompt!r}")
+    given = dict(metadata or {})
+    variants = check_prompts(given.pop("prompts")) if "prompts" in given else {}
+    if variants and (prompt != "stock" or pool):
+        raise UserError("prompts are variants of the stock prompt: leave out --prompt and --pool")
     index = TaskManager().task_index if index is None else index
     folder.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(index, folder, prompt, pool, dict(metadata or {}))
+    writer = _Writer(index, folder, prompt, pool, given, variants)
     for name in _matching(names, index):
         writer.make(name)
     return writer.done
+
+
+def check_prompts(prompts: Any) -> dict[str, dict[str, Any]]:
+    """Return the settings of each variant by its name.
+
+    Parameters
+    ----------
+    prompts : list of mappings
+        Each has a ``name`` and one or more of `_OF_A_PROMPT`, as lm-eval's YAMLs have them, which
+        take the place of the stock task's.
+
+    Raises
+    ------
+    UserError
+        If one is something else, or a name stands twice.
+    """
+    expected = f"a list of entries with a name and one of {', '.join(_OF_A_PROMPT)}"
+    variants: dict[str, dict[str, Any]] = {}
+    for entry in prompts if isinstance(prompts, list) else [prompts]:
+        keys = dict(entry) if isinstance(entry, Mapping) else {}
+        name = str(keys.pop("name", ""))
+        if not re.fullmatch(r"\w+", name) or not keys or keys.keys() - set(_OF_A_PROMPT):
+            raise UserError(f"prompts holds {entry!r}; expected {expected}")
+        if name in variants:
+            raise UserError(f"prompts holds two variants called {name!r}; rename one")
+        variants[name] = keys
+    return variants
 
 
 def why_not(entry: Entry) -> str | None:
@@ -182,9 +217,10 @@ class _Writer:
         prompt: Prompt,
         pool: bool,
         metadata: dict[str, Any],
+        variants: dict[str, dict[str, Any]],
     ) -> None:
         self.index, self.folder, self.prompt, self.pool = index, folder, prompt, pool
-        self.metadata = metadata
+        self.metadata, self.variants = metadata, variants
         self.done = Derived()
         self._made: dict[str, str | None] = {}
 
@@ -206,18 +242,26 @@ class _Writer:
         if reason is not None:
             self.done.refused[name] = reason
             return None
-        forms: dict[str, dict[str, Any]] = {
-            f"{name}{SUFFIX}_{form}": {"prompt": form}
-            for form in ("cloze", "choice")
-            if self.prompt in (form, "both")
-        } or {f"{name}{SUFFIX}": {}}
-        for made, metadata in forms.items():
-            self._write(made, _CLASS, {"stock": name}, metadata)
-        self.done.tasks[name] = list(forms)
-        if self.prompt != "both":
-            return next(iter(forms))
-        self._write_group(f"{name}{SUFFIX}", list(forms))
+        made = self._variants(name)
+        self.done.tasks[name] = made
+        if len(made) == 1:
+            return made[0]
+        self._write_group(f"{name}{SUFFIX}", made)
         return f"{name}{SUFFIX}"
+
+    def _variants(self, name: str) -> list[str]:
+        """Write a task in every form and wording that is wanted; return their names."""
+        if self.variants:
+            for variant, keys in self.variants.items():
+                self._write(f"{name}{WORDED}{variant}", _CLASS, {"stock": name, **keys}, {})
+            return [f"{name}{WORDED}{variant}" for variant in self.variants]
+        forms = [form for form in ("cloze", "choice") if self.prompt in (form, "both")]
+        if not forms:
+            self._write(f"{name}{SUFFIX}", _CLASS, {"stock": name}, {})
+            return [f"{name}{SUFFIX}"]
+        for form in forms:
+            self._write(f"{name}{SUFFIX}_{form}", _CLASS, {"stock": name}, {"prompt": form})
+        return [f"{name}{SUFFIX}_{form}" for form in forms]
 
     def _group(self, name: str, members: Any) -> str | None:
         made = [member for item in _as_list(members) if (member := self._member(name, item))]

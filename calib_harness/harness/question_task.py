@@ -52,6 +52,11 @@ class QuestionTask(StockTask):
                 raise
         else:
             self._check_choices(self.task_docs[0], 0)
+        if self._metadata("prompts") is not None:
+            raise UserError(
+                f"{self.config.task}: of prompts in metadata `calib-harness derive` makes tasks, "
+                "one each; a task itself has one prompt"
+            )
         wanted = self._metadata("prompt")
         if wanted is not None:
             self._form = form_of(

@@ -107,7 +107,7 @@ def read_metric_list(
     for name, entry in zip(names, entries, strict=True):
         if name in STOCK_METRICS:
             specs.append(MetricSpec(name, {}, entry.get("aggregation")))
-        elif not _is_foreign(name):
+        elif not _is_foreign(name, entry):
             specs.append(_spec(task, name, entry, options))
     return specs
 
@@ -115,7 +115,9 @@ def read_metric_list(
 def not_kept(metric_list: Sequence[Mapping[str, Any]]) -> list[str]:
     """Return the metrics of a metric_list that `read_metric_list` leaves out."""
     names = [_metric_name(entry["metric"]) for entry in metric_list]
-    return [name for name in names if _is_foreign(name)]
+    return [
+        name for name, entry in zip(names, metric_list, strict=True) if _is_foreign(name, entry)
+    ]
 
 
 def with_defaults(
@@ -133,9 +135,10 @@ def with_defaults(
     return [*defaults, *(spec for spec in specs if spec.name not in names)]
 
 
-def _is_foreign(name: str) -> bool:
+def _is_foreign(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether a metric is one of lm-eval's, or of a YAML that has its own function to sum it up."""
     known = name in METRICS or name in SCORE_METRICS or name in STOCK_METRICS
-    return not known and name in metric_registry
+    return not known and (name in metric_registry or callable(entry.get("aggregation")))
 
 
 def _metric_name(metric: Any) -> str:

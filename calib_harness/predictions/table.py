@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.confidence import softmax_scores, usable_rows
+from calib_harness.derived_names import benchmark_of
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]
@@ -77,8 +78,8 @@ class Header:
 
     @property
     def benchmark(self) -> str:
-        """The task without the prompt's suffix: both ``arc_easy_calib_*`` are ``arc_easy``."""
-        return self.task.removesuffix("_calib_cloze").removesuffix("_calib_choice")
+        """The task without the prompt's suffix: all ``arc_easy_calib*`` are ``arc_easy``."""
+        return benchmark_of(self.task)
 
     @property
     def run_key(self) -> tuple[Any, ...]:

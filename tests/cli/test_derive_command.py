@@ -1,7 +1,9 @@
-"""`derive` and `order`, as they are typed."""
+"""`derive`, `order` and `prompts`, as they are typed."""
 
 from __future__ import annotations
 
+import csv
+import io
 import sys
 from pathlib import Path
 
@@ -45,3 +47,41 @@ def test_order_says_what_to_do_where_logs_hold_one_order(
     code, _, err = call(monkeypatch, capsys, "order", tmp_path)
     assert code == 2
     assert "no log holds questions under several orders" in err
+
+
+def write_variant(folder: Path, model: str, variant: str, sharpness: float) -> None:
+    """Write the log of one run on the same questions as every other variant's."""
+    place = folder / variant
+    write_example_log(place, model=model, task="toy", n=300, sharpness=sharpness)
+    task = f"toy_calib_prompt_{variant}"
+    for path in (place / model).iterdir():
+        text = path.read_text().replace('"toy":', f'"{task}":')
+        path.write_text(text)
+        path.rename(path.with_name(path.name.replace("samples_toy_", f"samples_{task}_")))
+
+
+def test_prompts_compares_a_pair_over_the_variants_of_a_task(
+    monkeypatch, capsys, tmp_path: Path
+) -> None:
+    for variant, sharpness in (("plain", 1.0), ("exam", 3.0)):
+        write_variant(tmp_path, "m", variant, 1.0)
+        write_variant(tmp_path, "m-chat", variant, sharpness)
+    pair = ["--base", "m", "--aligned", "m-chat", "--resamples", 50, "--no-cache"]
+    code, out, _ = call(monkeypatch, capsys, "prompts", tmp_path, *pair, "--format", "csv")
+    rows = {row["metric"]: row for row in csv.DictReader(io.StringIO(out))}
+    assert code == 0
+    assert rows["overconfidence"]["benchmark"] == "toy"
+    assert rows["overconfidence"]["n_prompts"] == "2"
+    assert (
+        float(rows["overconfidence"]["base_spread"])
+        == 0
+        < float(rows["overconfidence"]["aligned_spread"])
+    )
+    assert float(rows["acc"]["change"]) == 0
+
+
+def test_prompts_says_what_it_needs(monkeypatch, capsys, tmp_path: Path) -> None:
+    write_variant(tmp_path, "m", "plain", 1.0)
+    code, _, err = call(monkeypatch, capsys, "prompts", tmp_path, "--base", "m")
+    assert code == 2
+    assert "give either --pairs FILE, or both --base MODEL and --aligned MODEL" in err

@@ -187,3 +187,42 @@ def test_tasks_that_ask_in_different_ways_are_not_pooled(hub, tmp_path):
     )
     with pytest.raises(UserError, match="arc_easy and medmcqa differ in their kind of prompt"):
         load(tmp_path, "pooled")
+
+
+def test_prompts_become_variants_in_a_group(tmp_path):
+    prompts = [
+        {"name": "plain", "doc_to_text": "{{q}}"},
+        {"name": "asked", "doc_to_text": "Question: {{q}}\nAnswer:", "description": "Answer.\n"},
+    ]
+    result = derive(["sun"], tmp_path, metadata={"prompts": prompts, "n_bins": 10}, index=INDEX)
+    assert result.tasks == {"sun": ["sun_calib_prompt_plain", "sun_calib_prompt_asked"]}
+    assert written(result, "sun_calib")["task"] == result.tasks["sun"]
+    assert written(result, "sun_calib_prompt_asked") == {
+        "task": "sun_calib_prompt_asked",
+        "class": "calib_harness.CalibrationTask",
+        "stock": "sun",
+        "doc_to_text": "Question: {{q}}\nAnswer:",
+        "description": "Answer.\n",
+        "metadata": {"n_bins": 10},
+    }
+
+
+@pytest.mark.parametrize(
+    ("prompts", "said"),
+    [
+        ("plain", "prompts holds 'plain'"),
+        ([{"name": "plain"}], "expected a list of entries with a name and one of doc_to_text"),
+        ([{"name": "a b", "doc_to_text": "q"}], "prompts holds"),
+        ([{"name": "a", "doc_to_choice": "c"}], "prompts holds"),
+        ([{"name": "a", "doc_to_text": "q"}] * 2, "two variants called 'a'"),
+    ],
+)
+def test_prompts_that_are_no_variants_are_refused(tmp_path, prompts, said):
+    with pytest.raises(UserError, match=said):
+        derive(["sun"], tmp_path, metadata={"prompts": prompts}, index=INDEX)
+
+
+def test_prompts_are_variants_of_the_stock_prompt_alone(tmp_path):
+    prompts = [{"name": "plain", "doc_to_text": "q"}]
+    with pytest.raises(UserError, match="leave out --prompt and --pool"):
+        derive(["sun"], tmp_path, prompt="both", metadata={"prompts": prompts}, index=INDEX)

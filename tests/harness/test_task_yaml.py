@@ -7,7 +7,12 @@ from typing import Any
 import pytest
 
 from calib_harness.errors import UserError
-from calib_harness.harness.task_yaml import check_filter_list, read_metric_list, read_options
+from calib_harness.harness.task_yaml import (
+    check_filter_list,
+    not_kept,
+    read_metric_list,
+    read_options,
+)
 
 
 @pytest.mark.parametrize(
@@ -28,6 +33,15 @@ def test_what_stock_tasks_say_of_generated_texts_does_not_matter_here() -> None:
     }
     [spec] = read_metric_list("mine", [entry], {})
     assert spec.options == {}
+
+
+def test_a_metric_that_a_yaml_sums_up_by_its_own_function_is_left_out_and_a_typo_is_not() -> None:
+    # BBQ's: it was refused as an unknown metric.
+    own = {"metric": "accuracy_amb", "aggregation": max}
+    assert [spec.name for spec in read_metric_list("mine", [own, {"metric": "acc"}], {})] == ["acc"]
+    assert not_kept([own, {"metric": "acc"}]) == ["accuracy_amb"]
+    with pytest.raises(UserError, match="unknown metric 'accuracy_amb'"):
+        read_metric_list("mine", [{"metric": "accuracy_amb", "aggregation": "mean"}], {})
 
 
 def test_a_metric_named_twice_is_refused_since_results_would_keep_one() -> None:
