@@ -218,6 +218,8 @@ def _list_local(fs: Any, root: str) -> dict[str, Any]:
 def _advice_on_absent(fs: Any) -> str:
     if _is_local(fs):
         return "does not exist: give a file, folder or URL"
+    if type(fs).__name__ == "HfFileSystem":  # it does not say which
+        return "does not exist or is not open to you: check its name and your token ($HF_TOKEN)"
     return f"does not exist or cannot be reached: {_CHECK_URL}"
 
 
