@@ -14,9 +14,9 @@ import pandas as pd
 from calib_harness.analysis.joining import SharedQuestions, shared_questions
 from calib_harness.analysis.matching import Models
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.analysis.paired import check_options, has_null, null_mean, report_questions
+from calib_harness.analysis.paired import check_options, report_questions
 from calib_harness.analysis.pairs_file import PairsLike, read_pairs
-from calib_harness.core.inference import bootstrap_draws
+from calib_harness.analysis.sides import side_of
 from calib_harness.core.loss import LOSSES
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.prompt_spread import prompt_spread
@@ -146,12 +146,9 @@ def _resampled(shared: SharedQuestions, options: SummaryOptions) -> tuple[Floats
     """
     values, deviations = [], []
     for probs in shared.probs:
-        draws = bootstrap_draws(
-            options.metrics, probs, shared.gold, **options.draws, **options.bins
-        )
-        chance = [
-            null_mean(probs, name, options) if has_null(name) else 0.0 for name in options.metrics
-        ]
-        values.append([draws[name].value for name in options.metrics] - np.array(chance))
-        deviations.append([draws[name].deviations[:, 0] for name in options.metrics])
+        side = side_of(probs, shared.gold, options)
+        draws = [side.draws[name] for name in options.metrics]
+        chance = [side.nulls.get(name, 0.0) for name in options.metrics]
+        values.append([each.value for each in draws] - np.array(chance))
+        deviations.append([each.deviations[:, 0] for each in draws])
     return np.array(values), np.array(deviations).transpose(2, 0, 1)
