@@ -91,17 +91,15 @@ def at_equal_accuracy(
     """
     keys = ["task", "method", *settings_in(changes), *strata]
     places = [*keys, *(name for name in ("family", "base", "aligned") if name not in keys)]
-    accuracy = changes[changes["metric"] == "acc"]
+    is_acc = changes["metric"] == "acc"
+    both = changes[~is_acc].merge(
+        changes.loc[is_acc, [*places, "change"]], on=places, suffixes=("", "_of_acc")
+    )
+    both = both[np.isfinite(both[effect].to_numpy(dtype=float))]
     rows = []
-    for key, group in changes[changes["metric"] != "acc"].groupby(
-        [*keys, "metric"], sort=False, dropna=False
-    ):
-        both = group.merge(accuracy[[*places, "change"]], on=places, suffixes=("", "_of_acc"))
-        both = both[np.isfinite(both[effect].to_numpy(dtype=float))]
-        if both.empty:
-            continue
+    for key, group in both.groupby([*keys, "metric"], sort=False, dropna=False):
         found = _regressed(
-            both["change_of_acc"].to_numpy(), both[effect].to_numpy(), both["family"].to_numpy()
+            group["change_of_acc"].to_numpy(), group[effect].to_numpy(), group["family"].to_numpy()
         )
         rows.append(dict(zip([*keys, "metric"], key, strict=True)) | found)
     return pd.DataFrame(rows, columns=[*keys, "metric", *_OF_REGRESSION])
