@@ -25,6 +25,8 @@ from calib_harness.demo import METHODS, evaluate
 
 HERE = Path(__file__).resolve().parent
 MODELS = ("base", "step-20", "step-60", "aligned")
+STAGES = ("base", "sft", "dpo")
+BETA = 1.0  # of the preferences in stages.py
 WHOLE, LEAST = METHODS[:2]
 N_CHRONICLES = 60  # whose shares the true probabilities are
 METRICS = ("acc", "ece", "sce", "sce_ova", "overconfidence")
@@ -134,6 +136,39 @@ def model_table(predictions: Sequence[Predictions], truth: Floats) -> pd.DataFra
     return pd.DataFrame(rows).sort_values("method", kind="stable", ignore_index=True)
 
 
+def preferred(reference: Floats, truth: Floats) -> Floats:
+    """Return what preferences make of a model at best: the minimum of DPO's loss, see stages.py.
+
+    Parameters
+    ----------
+    reference, truth : ndarray, shape (n, K_max)
+    """
+    weights = reference * truth ** (1 / BETA)
+    return weights / np.nansum(weights, axis=1, keepdims=True)
+
+
+def stage_table(predictions: Sequence[Predictions], truth: Floats) -> pd.DataFrame:
+    """One row per method and stage, and one for the distribution that preferences aim at.
+
+    `distance to aim`: of base and sft to the truth, of dpo to what `preferred` makes of sft.
+    """
+    runs = {(Path(p.header.model).name, p.header.method): p for p in predictions}
+    rows = []
+    for method in ("choice", WHOLE):
+        sft = runs["sft", method]
+        true = truth[sft.doc_id]
+        aim = preferred(sft.probs, true)
+        known = [(stage, runs[stage, method].probs) for stage in STAGES]
+        for stage, probs in (*known, ("aim of dpo", aim)):
+            toward = true if stage in ("base", "sft") else aim
+            rows.append(
+                {"method": method, "stage": stage}
+                | measure(probs, sft.gold, true)
+                | {"distance to aim": f"{against_truth(probs, toward)[1]:.3f}"}
+            )
+    return pd.DataFrame(rows).drop(columns=["null of SCE", "sce_ova"])
+
+
 def bayes_table(questions: pd.DataFrame) -> pd.DataFrame:
     """Measure the best possible predictor: the true distributions themselves."""
     truth, gold = true_probs(questions), questions["gold"].to_numpy()
@@ -188,6 +223,7 @@ def tables(predictions: Sequence[Predictions]) -> dict[str, pd.DataFrame]:
         columns=["null of SCE", "sce_ova"]
     )
     return {
+        "Stages": stage_table(predictions, true_probs(questions)),
         "Models": by_model,
         "The true distributions as predictor": bayes_table(questions),
         "Sum and min": token_table(predictions, questions, ("base", "aligned")),
@@ -197,7 +233,7 @@ def tables(predictions: Sequence[Predictions]) -> dict[str, pd.DataFrame]:
 def main(logs: Path) -> None:
     """Print the tables; evaluate the models first if there are no logs."""
     if not any(logs.rglob("samples_*.jsonl")):
-        for name in MODELS:
+        for name in dict.fromkeys((*MODELS, *STAGES)):
             evaluate(name, logs)
     print(render(tables(load_predictions(logs, methods=METHODS, cache=False)), Format.markdown))
 

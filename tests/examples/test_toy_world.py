@@ -82,7 +82,7 @@ def test_one_vs_all_sce_calls_the_true_distributions_far_off(questions, truth):
 
 @pytest.fixture(scope="module")
 def logs(tmp_path_factory):
-    """Sample logs of all four models; base and aligned by the command line, from elsewhere."""
+    """Sample logs of all models; base and aligned by the command line, from elsewhere."""
     folder = tmp_path_factory.mktemp("toy_world")
     for name in ("base", "aligned"):
         command = [sys.executable, "-c", "from calib_harness.cli import main; main()", "run"]
@@ -90,7 +90,7 @@ def logs(tmp_path_factory):
         command += ["--model_args", f"pretrained={MODELS / name},dtype=float32"]
         command += ["--device", "cpu", "--batch_size", "64", "--output_path", "logs"]
         subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    for name in findings.MODELS[1:-1]:
+    for name in (*findings.MODELS[1:-1], *findings.STAGES[1:]):
         evaluate(name, folder / "logs")
     return folder / "logs"
 
@@ -124,7 +124,8 @@ def run_of(predictions, model, method):
 @pytest.mark.slow
 def test_every_model_answers_all_questions_by_all_methods(predictions, questions):
     found = {(Path(p.header.model).name, p.header.method) for p in predictions}
-    assert found == {(model, method) for model in findings.MODELS for method in METHODS}
+    models = {*findings.MODELS, *findings.STAGES}
+    assert found == {(model, method) for model in models for method in METHODS}
     for p in predictions:
         assert len(p) == len(questions)
         assert p.usable.all()
@@ -182,6 +183,25 @@ def test_calibration_breaks_step_by_step(predictions):
     assert (changes.loc["first", "low"] > 0).all()
     # By choice nearly all of it happens within the first steps; in words it goes on.
     assert (changes.loc["previous"].loc["continuation-sum", "low"] > 0).all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["continuation-sum", "choice"])
+def test_demonstrations_keep_calibration_and_preferences_break_it_as_far_as_they_aim(
+    predictions, truth, method
+):
+    chain = {"model": findings.STAGES, "stage": findings.STAGES}
+    found = compare_chain(predictions, findings.pd.DataFrame(chain), metrics=["ece"])
+    steps = found.changes.set_index(["method", "reference", "to_stage"])
+    assert not steps.loc[(method, "previous", "sft"), "clear"]
+    assert steps.loc[(method, "previous", "dpo"), "low"] > 0
+    sft, dpo = (run_of(predictions, stage, method) for stage in ("sft", "dpo"))
+    aim = findings.preferred(sft.probs, truth[sft.doc_id])
+    errors = [METRICS["ece"].function(probs, dpo.gold) for probs in (dpo.probs, aim)]
+    assert errors[0] == pytest.approx(errors[1], abs=0.01)
+    far, near = (findings.against_truth(dpo.probs, to)[1] for to in (truth[dpo.doc_id], aim))
+    assert near < far / 2
+    assert near < (0.01 if method == "continuation-sum" else 0.07)
 
 
 @pytest.mark.slow

@@ -24,6 +24,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "sweeps"
         ("stages.yaml", 11),
         ("checkpoints.yaml", 10),
         ("toy_world.yaml", 4),
+        ("toy_stages.yaml", 3),
     ],
 )
 def test_example_can_be_planned(name, runs):
