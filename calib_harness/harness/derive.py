@@ -7,6 +7,7 @@ that the folder works on any machine and with the next lm-eval.
 
 from __future__ import annotations
 
+import fnmatch
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -152,7 +153,8 @@ def derive_missing(wanted: Iterable[str], folders: Iterable[str | Path], folder:
     Parameters
     ----------
     wanted : iterable of str
-        Names as a user gives them; those that are not of a derived task are passed over.
+        Names as a user gives them; those that are not of a derived task are passed over. A pattern
+        (``arc_*_calib``) stands for all single tasks of lm-eval's that can become one.
     folders : iterable of str or Path
         The folders of tasks that the run sees beside lm-eval's own.
     folder : Path
@@ -175,6 +177,12 @@ def derive_missing(wanted: Iterable[str], folders: Iterable[str | Path], folder:
         return False
     index = entries_of({stem[0] for stem in stems.values()})
     for name, (stem, prompt, pool) in stems.items():
+        if "*" in stem or "?" in stem:
+            matching = fnmatch.filter(index, stem)
+            made = [one for one in matching if f"{one}{name.removeprefix(stem)}" not in held]
+            fit = [one for one in made if index[one].kind is Kind.TASK and not why_not(index[one])]
+            derive(fit, folder, prompt=prompt, index=index)
+            continue
         if stem not in index:
             continue  # lm-eval says that there is no such task
         done = derive([stem], folder, prompt=prompt, pool=pool, index=index)

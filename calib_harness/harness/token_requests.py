@@ -65,14 +65,20 @@ def token_loglikelihood(self: LM, requests: list[Instance]) -> list[TokenLogprob
     results = cache.read(requests)
     if any(results):
         results = _confirm_cached(self, cache, requests, results)
-    missing = [index for index, result in enumerate(results) if result is None]
-    asked = [requests[index] for index in missing]
+    # Choices after a neutral context recur from question to question: each is asked once.
+    missing: dict[Hashable, list[int]] = defaultdict(list)
+    for index, result in enumerate(results):
+        if result is None:
+            missing[requests[index].args].append(index)
+    asked = [requests[first] for first, *_ in missing.values()]
     if asked:
         if not gives_tokens(self):
             warn_of_sums_only(self)
         confirm(self, asked)
+    places = list(missing.values())
     for position, result in _score(self, cache, asked):
-        results[missing[position]] = result
+        for index in places[position]:
+            results[index] = result
     # What a backend left out has no tokens, or more than it can read.
     scored = [UNSCORABLE if result is None else result for result in results]
     _warn_of_split_letters(self, requests, scored)

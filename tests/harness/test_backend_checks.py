@@ -27,6 +27,13 @@ def test_a_right_backend_passes_the_probe_and_its_sums_are_handed_on():
         assert result.logprob == pytest.approx(sum(true_tokens(*request.args)))
 
 
+def test_a_request_that_recurs_is_asked_once():
+    # As a choice after a neutral context does, in every question that has it.
+    once, twice = LetterModel(), LetterModel()
+    assert score(twice, [*REQUESTS, *REQUESTS]) == score(once) * 2
+    assert twice.n_scored == once.n_scored
+
+
 @pytest.mark.parametrize(
     ("fault", "said"),
     [

@@ -127,6 +127,19 @@ def test_a_derived_name_that_no_folder_holds_is_made_when_it_is_asked_for(tmp_pa
         derive_missing(["gsm8k_calib"], [held], made)
 
 
+def test_a_pattern_stands_for_the_tasks_that_can_become_one_and_are_not_held(tmp_path, monkeypatch):
+    monkeypatch.setattr("calib_harness.harness.derive.entries_of", lambda names: INDEX)
+    held, made = tmp_path / "held", tmp_path / "made"
+    held.mkdir()
+    (held / "mine.yaml").write_text("task: sun_calib\nclass: x\n")
+    assert derive_missing(["*_calib", "s?n_calib_choice"], [held], made)
+    # Neither the one that is held, nor groups and tags, nor what scores nothing by choice.
+    assert sorted(path.name for path in made.iterdir()) == [
+        "moon_calib.yaml",
+        "sun_calib_choice.yaml",
+    ]
+
+
 def test_single_tasks_are_found_without_lm_evals_index():
     assert set(entries_of({"piqa", "winogrande"})) >= {"piqa", "winogrande"}
     assert len(stock_paths()) > 10_000

@@ -11,7 +11,7 @@ import fnmatch
 import importlib.util
 import os
 import re
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from calib_harness.derived_names import stem_of
@@ -83,10 +83,10 @@ def _is_small(path: str) -> bool:
         return False
 
 
-def _is_known(name: str, known: Container[str]) -> bool:
-    """Tell whether a name is known, or that of a calibration task made of a known one."""
+def _is_known(name: str, known: Collection[str]) -> bool:
+    """Tell whether a name is known, or that of calibration tasks made of known ones."""
     stem = stem_of(name)
-    return name in known or (stem is not None and stem[0] in known)
+    return name in known or (stem is not None and bool(fnmatch.filter(known, stem[0])))
 
 
 def check_tasks(wanted: Iterable[tuple[str, str]], include_path: Path | None, spec: Path) -> None:
