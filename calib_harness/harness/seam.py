@@ -16,6 +16,7 @@ import lm_eval.api.metrics
 import lm_eval.evaluator_utils
 from lm_eval.api import registry
 from lm_eval.api import task as stock
+from lm_eval.api.instance import Instance
 
 from calib_harness.errors import UserError
 
@@ -29,6 +30,16 @@ OF_STDERR: Any = lm_eval.api.metrics if HAS_SCORERS else lm_eval.evaluator_utils
 def number_of(arguments: Mapping[str, Any]) -> int:
     """Return a question's number, out of what `construct_requests` is given by name."""
     return int(arguments["doc_id"] if HAS_SCORERS else arguments["metadata"][1])
+
+
+def new_request(kind: str, arguments: tuple[Any, ...], question: Any) -> Instance:
+    """Make a request that is of no task; `question` says which belong together."""
+    of = (
+        {"task_name": "probe", "doc_id": question}
+        if HAS_SCORERS
+        else {"metadata": ("probe", question, 1)}
+    )
+    return Instance(request_type=kind, doc={}, arguments=arguments, idx=0, **of)
 
 
 def aggregation_of(metric: str) -> Any:

@@ -19,6 +19,7 @@ from lm_eval.api.model import LM
 from calib_harness.errors import UserError
 from calib_harness.harness.backends.sums import failing_in_a_sentence, without_cache
 from calib_harness.harness.responses import TokenLogprobs
+from calib_harness.harness.seam import new_request
 
 logger = logging.getLogger(__name__)
 
@@ -183,9 +184,7 @@ class _Probe:
 def _generate(lm: LM, contexts: Sequence[Any]) -> list[str] | None:
     """Generate a token after each context; None if the backend does not."""
     arguments = {"until": ["\n\n\n\n"], "max_gen_toks": 1, "do_sample": False, "temperature": 0}
-    instances = [
-        Instance("generate_until", {}, (context, dict(arguments)), 0) for context in contexts
-    ]
+    instances = [new_request("generate_until", (c, dict(arguments)), c) for c in contexts]
     try:
         with failing_in_a_sentence(lm):
             said = lm.generate_until(instances)
@@ -203,9 +202,7 @@ def _score(
 ) -> dict[tuple[Any, str], TokenLogprobs]:
     """Score pairs as a task's requests are scored, one question for each context."""
     distinct = list(dict.fromkeys(pairs))
-    instances = [
-        Instance("loglikelihood", {}, pair, 0, metadata=("probe", pair[0], 1)) for pair in distinct
-    ]
+    instances = [new_request("loglikelihood", pair, pair[0]) for pair in distinct]
     found = dict(score(lm, instances))
     nothing = TokenLogprobs(math.nan, False, None)
     return {pair: found.get(index, nothing) for index, pair in enumerate(distinct)}
