@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
 
 
 #: The letters of a choice prompt, in the order of the choices.
+_ROWS_AT_ONCE = 2**16
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 _AROUND_LETTERS = " \n().:[]"
 
@@ -319,6 +320,14 @@ def softmax_scores(scores: npt.ArrayLike) -> FloatArray:
     [[0.25, 0.75], [0.5, 0.5]]
     """
     s = as_floats("scores", scores, ndim=2)
+    probs = np.empty_like(s)
+    for start in range(0, len(s), _ROWS_AT_ONCE):  # or millions of rows would be there six times
+        part = slice(start, start + _ROWS_AT_ONCE)
+        probs[part] = _softmax(s[part])
+    return probs
+
+
+def _softmax(s: FloatArray) -> FloatArray:
     unusable = _all_impossible(s) | (s == np.inf).any(axis=1)
     safe = np.where(unusable[:, None], 0.0, s)
     weights = np.exp(safe - np.nanmax(safe, axis=1, keepdims=True, initial=-np.inf))

@@ -151,3 +151,13 @@ def test_top_label_takes_the_first_of_equal_probabilities_among_present_choices(
 )
 def test_letters_are_told_from_texts(choices: list[str], expected: bool) -> None:
     assert is_lettered(choices) is expected
+
+
+def test_many_rows_are_those_of_their_parts() -> None:
+    scores = np.random.default_rng(0).normal(size=(150_000, 3))
+    scores[[0, 140_000], 1] = np.nan
+    scores[70_000] = -np.inf
+    whole = softmax_scores(scores)
+    parts = [softmax_scores(part) for part in np.array_split(scores, 4)]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert np.isnan(whole[70_000]).all()

@@ -289,6 +289,16 @@ BAD = {
     "probabilities beyond 1": ("p0,p1,gold\n5,2,0\n", {}, "holds 5 where probabilities should be"),
     "probabilities short of 1": ("p0,p1,gold\n.2,.2,0\n", {}, "row 1 probabilities that add up"),
     "gold from 1": ("p0,p1,gold\n.5,.5,2\n", {}, "names as right in row 1 the choice 2 of 2"),
+    "a question without a name": (
+        "id,p0,p1,gold\na,.5,.5,0\n,.5,.5,0\n",
+        {},
+        "names no question in id, row 2",
+    ),
+    "a choice of a question without a name": (
+        "id,choice,prob,gold\na,0,.5,0\n,1,.5,0\n",
+        {},
+        "names no question in id, row 2",
+    ),
     "gold by letter and by number": (
         "p0,p1,gold\n.5,.5,A\n.5,.5,1\n",
         {},

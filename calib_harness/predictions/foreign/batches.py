@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ import pyarrow.parquet as pq
 from calib_harness.predictions.columns import UnusableLogError
 from calib_harness.predictions.files import File
 from calib_harness.predictions.records import read_records
-from calib_harness.predictions.table import Floats
+from calib_harness.predictions.table import Floats, Ints
 
 _BLOCK = 8 * 2**20  # bytes of text, decompressed
 _ROWS = 2**16
@@ -35,14 +36,17 @@ class Batch:
         NaN where a cell is empty.
     texts : dict of str to Categorical, length n
         A missing code where a cell is empty.
-    lists : list of list of float
-        One per row, of the column that holds lists.
+    names : pyarrow.StringArray, length n, or None
+        The questions' names, most of which differ: kept as they are, at a few bytes each.
+    lists : tuple of (ndarray, ndarray) or None
+        Of the column that holds lists: all numbers one after the other, and how many each row has.
     """
 
     n: int
     numbers: dict[str, Floats] = field(default_factory=dict)
     texts: dict[str, pd.Categorical] = field(default_factory=dict)
-    lists: list[list[float]] = field(default_factory=list)
+    names: Any = None
+    lists: tuple[Floats, Ints] | None = None
 
 
 def column_names(file: File) -> list[str]:
@@ -67,7 +71,9 @@ def column_names(file: File) -> list[str]:
     return []
 
 
-def read_batches(file: File, columns: Sequence[str], *, numbers: Sequence[str]) -> Iterator[Batch]:
+def read_batches(
+    file: File, columns: Sequence[str], *, numbers: Sequence[str], names: str
+) -> Iterator[Batch]:
     """Yield a table's rows batch by batch.
 
     Parameters
@@ -78,6 +84,8 @@ def read_batches(file: File, columns: Sequence[str], *, numbers: Sequence[str]) 
         The columns to read; a column of scores that is none of `numbers` holds lists.
     numbers : sequence of str
         Columns that must hold numbers.
+    names : str
+        The column that names the questions; empty if there is none.
 
     Raises
     ------
@@ -94,6 +102,8 @@ def read_batches(file: File, columns: Sequence[str], *, numbers: Sequence[str]) 
                 made.lists = _lists(column, name, n)
             elif name in numbers:
                 made.numbers[name] = _numbers(column, name, n)
+            elif name == names:
+                made.names = _names(column, name, n)
             else:
                 made.texts[name] = _texts(column)
         n += made.n
@@ -212,9 +222,17 @@ def _texts(column: Any) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, encoded.dictionary.to_pylist())
 
 
-def _lists(column: Any, name: str, before: int) -> list[list[float]]:
+def _names(column: Any, name: str, before: int) -> Any:
+    """Return a column of names; a question without one cannot be told from others."""
+    if column.null_count:
+        row = before + column.is_null().to_pylist().index(True) + 1
+        raise UnusableLogError(f"names no question in {name}, row {row}")
+    return column.cast(pa.large_string())
+
+
+def _lists(column: Any, name: str, before: int) -> tuple[Floats, Ints]:
     """Return a column of lists of numbers, which text formats hold as JSON."""
-    found = []
+    values, lengths = array("d"), array("q")
     for i, value in enumerate(column.to_pylist()):
         row = before + i + 1
         if isinstance(value, str):
@@ -224,8 +242,9 @@ def _lists(column: Any, name: str, before: int) -> list[list[float]]:
                 value = None
         if not isinstance(value, list):
             raise UnusableLogError(f"holds no list of numbers in {name}, row {row}")
-        found.append([_item(item, name, row) for item in value])
-    return found
+        values.extend([_item(item, name, row) for item in value])
+        lengths.append(len(value))
+    return np.frombuffer(values), np.frombuffer(lengths, dtype=np.int64)
 
 
 def _item(value: Any, name: str, row: int) -> float:

@@ -186,9 +186,9 @@ def confidence_scores(confidence: Floats) -> Floats:
     others = np.arange(1, probs.shape[1]) <= n_others[:, None]
     probs[:, 1:][others] = np.repeat((1 - confidence) / n_others, n_others)
     with np.errstate(divide="ignore"):
-        scores: Floats = np.log(probs)
-    scores[np.isnan(confidence)] = np.nan
-    return scores
+        np.log(probs, out=probs)
+    probs[np.isnan(confidence)] = np.nan
+    return probs
 
 
 def _digest(*texts: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from calib_harness.core.checks import as_gold
 from calib_harness.core.confidence import METHODS, pack_flat
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.columns import UnusableLogError, check_few
-from calib_harness.predictions.foreign.batches import Batch, column_names, read_batches
+from calib_harness.predictions.foreign.batches import column_names, read_batches
 from calib_harness.predictions.foreign.scored import confidence_scores
 from calib_harness.predictions.foreign.table_form import (
     CONFIDENCE,
@@ -32,6 +32,7 @@ from calib_harness.predictions.foreign.table_gold import (
     index_named,
     truth,
 )
+from calib_harness.predictions.foreign.table_rows import Rows, are_again, numbered
 from calib_harness.predictions.gold import NONE, STATED
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import (
@@ -45,6 +46,7 @@ from calib_harness.predictions.table import (
 
 #: What `about` may say of a table that does not say it itself.
 ABOUT = ("model", "task", "method", "n_shot", "revision", "settings")
+_ROWS = 2**18  # of a table that are laid out at a time
 _SUM_TOLERANCE = 1e-3  # of probabilities that were rounded for printing
 
 
@@ -90,8 +92,9 @@ def read_table(log: Log, options: TableOptions) -> LogContents:
         If its columns do not say enough.
     """
     form = table_form(column_names(log.file), options.columns, options.scores, log.file.url)
-    rows = _Rows(form)
-    for batch in read_batches(log.file, form.columns, numbers=_number_columns(form)):
+    rows = Rows(form)
+    numbers = _number_columns(form)
+    for batch in read_batches(log.file, form.columns, numbers=numbers, names=form.id):
         rows.add(batch)
     if not rows.n:
         return LogContents(log.header, (), {}, ())
@@ -129,39 +132,6 @@ def _header(header: Header, form: TableForm, options: TableOptions) -> Header:
     return replace(header, method=method, gold=STATED, **about)
 
 
-class _Rows:
-    """The columns of a table as they are read: numbers as arrays, texts as codes."""
-
-    def __init__(self, form: TableForm) -> None:
-        self.form = form
-        self.n = 0
-        self._numbers: dict[str, list[Floats]] = {}
-        self._lists: list[Any] = []
-        self._texts: dict[str, list[pd.Categorical]] = {}
-
-    def add(self, batch: Batch) -> None:
-        for name, values in batch.numbers.items():
-            self._numbers.setdefault(name, []).append(values)
-        for name, texts in batch.texts.items():
-            self._texts.setdefault(name, []).append(texts)
-        self._lists.extend(batch.lists)
-        self.n += batch.n
-
-    def numbers(self, name: str) -> Floats:
-        return np.concatenate(self._numbers.pop(name))
-
-    def lists(self) -> list[Any]:
-        return self._lists
-
-    def texts(self, name: str) -> pd.Categorical:
-        """Return a column of texts; all empty if the table has none of this name."""
-        if not name:
-            empty = pd.Categorical([""]).take(np.zeros(self.n, np.int64))
-            return cast("pd.Categorical", empty)
-        joined: pd.Categorical = pd.api.types.union_categoricals(self._texts[name])
-        return joined
-
-
 @dataclass(frozen=True)
 class _Table:
     scores: Floats
@@ -173,28 +143,35 @@ class _Table:
     problems: list[str]
 
 
-def _by_question(rows: _Rows, form: TableForm) -> _Table:
+def _by_question(rows: Rows, form: TableForm) -> _Table:
     if len(form.scores) > 1:
-        scores = np.stack([rows.numbers(name) for name in form.scores], axis=1)
-        flat, n_choices = _without_absent(scores)
+        flat, n_choices = _without_absent(rows.numbers())
     else:
-        lists = rows.lists()
-        n_choices = np.array([len(values) for values in lists], dtype=np.int64)
+        flat, n_choices = rows.lists()
         check_few(n_choices.max())
-        flat = np.array([score for values in lists for score in values], dtype=np.float64)
-    table = pack_flat(_as_scores(flat, form.kind), n_choices)
-    _check_probabilities(flat, n_choices, form.kind)
+    table = _packed(flat, n_choices, form.kind)
     gold_texts = rows.texts(form.gold)
     gold = gold_index(gold_texts, form.gold)
     check_within(gold, n_choices, np.arange(rows.n), form.gold)
     if len(form.scores) > 1:
         check_first(gold_texts, gold, form.scores[0], form.gold)
-    ids, model, task, subject = _keys(rows, form)
-    if not form.id:
-        # Rows of two tables are the same questions only if every gold is, too.
-        digest = hashlib.sha256(gold.astype("<i8").tobytes()).hexdigest()[:16]
-        ids = np.array([f"{name} of {digest}" for name in ids], dtype=object)
-    return _Table(table, gold, ids, model, task, subject, [])
+    # Without names, rows of two tables are the same questions only if every gold is, too.
+    digest = hashlib.sha256(gold.astype("<i8").tobytes()).hexdigest()[:16]
+    ids = rows.names() if form.id else numbered(rows.n, f" of {digest}")
+    return _Table(table, gold, ids, *_runs_of(rows, form), [])
+
+
+def _packed(flat: Floats, n_choices: Ints, kind: str) -> Floats:
+    """Lay scores out as a table, some rows at a time: what is needed meanwhile is small then."""
+    table = np.full((len(n_choices), int(n_choices.max(initial=1))), np.nan)
+    ends = np.cumsum(n_choices)
+    for start in range(0, len(n_choices), _ROWS):
+        own = n_choices[start : start + _ROWS]
+        part = flat[ends[start] - n_choices[start] : ends[start + len(own) - 1]]
+        packed = pack_flat(_as_scores(part, kind), own)
+        table[start : start + len(own), : packed.shape[1]] = packed
+        _check_probabilities(part, own, kind, before=start)
+    return table
 
 
 def _without_absent(scores: Floats) -> tuple[Floats, Ints]:
@@ -218,7 +195,7 @@ def _as_scores(flat: Floats, kind: str) -> Floats:
         return np.log(flat)
 
 
-def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
+def _check_probabilities(flat: Floats, n_choices: Ints, kind: str, before: int = 0) -> None:
     if kind != "prob" or not len(n_choices):
         return
     totals = np.nansum(pack_flat(flat, n_choices), axis=1)
@@ -226,32 +203,37 @@ def _check_probabilities(flat: Floats, n_choices: Ints, kind: str) -> None:
     if off.any():
         row = int(np.argmax(off))
         raise UnusableLogError(
-            f"holds in row {row + 1} probabilities that add up to {totals[row]:.4g}, expected 1 "
+            f"holds in row {before + row + 1} probabilities that add up to {totals[row]:.4g}, "
+            "expected 1 "
             "(of letters among all tokens give the logarithms, and --scores letter)"
         )
 
 
-def _by_confidence(rows: _Rows, form: TableForm) -> _Table:
-    confidence = rows.numbers(form.scores[0])
+def _by_confidence(rows: Rows, form: TableForm) -> _Table:
+    confidence = rows.numbers()[:, 0]
     correct = truth(rows.texts(form.correct), form.correct)
     scores = confidence_scores(confidence)
     gold = np.where(np.isnan(correct), -1, 1 - np.nan_to_num(correct)).astype(np.int64)
-    return _Table(scores, gold, *_keys(rows, form), [])
+    ids = rows.names() if form.id else numbered(rows.n)
+    return _Table(scores, gold, ids, *_runs_of(rows, form), [])
 
 
-def _by_choice(rows: _Rows, form: TableForm) -> _Table:
-    ids, model, task, subject = _keys(rows, form)
-    question, first, n = _questions(ids, model, task)
+def _by_choice(rows: Rows, form: TableForm) -> _Table:
+    model, task, subject = _runs_of(rows, form)
+    codes, names = rows.coded_names()
+    question, first, n = _questions(codes, model, task)
     labels = rows.texts(form.choice)
     position, start = _positions(labels, question)
     width = int(position.max(initial=0)) + 1
     check_few(width)
-    flat = _as_scores(rows.numbers(form.scores[0]), form.kind)
+    flat = _as_scores(rows.numbers()[:, 0], form.kind)
     cell = question * width + position
-    _, first_rows = np.unique(cell, return_index=True)
+    first_rows: Any = slice(None)
+    if np.bincount(cell).max() > 1:
+        _, first_rows = np.unique(cell, return_index=True)
     problems = []
-    if len(first_rows) < len(cell):
-        n_again = len(cell) - len(first_rows)
+    n_again = len(cell) - len(cell[first_rows])
+    if n_again:
         problems.append(f"{n_again} rows hold a choice that was there before; the first counts")
     scores = np.full(n * width, np.nan)
     scores[cell[first_rows]] = flat[first_rows]
@@ -274,7 +256,8 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
         wanted = rows.texts(form.gold)
         check_one_gold(wanted, question, first, form.gold)
         if set(wanted.categories) - NO_GOLD <= set(labels.categories):
-            same = np.asarray(wanted.astype(object) == labels.astype(object))
+            among_labels = labels.categories.get_indexer(wanted.categories)
+            same = (wanted.codes >= 0) & (among_labels[wanted.codes] == labels.codes)
             gold[question[same]] = position[same]
         elif start:
             raise UnusableLogError(
@@ -289,18 +272,18 @@ def _by_choice(rows: _Rows, form: TableForm) -> _Table:
             np.exp(table[present & ~spoilt[:, None]]), present[~spoilt].sum(axis=1), "prob"
         )
     subject = None if subject is None else subject[first]
-    return _Table(table, gold, ids[first], model[first], task[first], subject, problems)
+    ids = names[codes[first]]
+    return _Table(table, gold, ids, model[first], task[first], subject, problems)
 
 
-def _questions(
-    ids: np.ndarray, model: pd.Categorical, task: pd.Categorical
-) -> tuple[Ints, Ints, int]:
+def _questions(names: Ints, model: pd.Categorical, task: pd.Categorical) -> tuple[Ints, Ints, int]:
     """Return each row's question, numbered as they appear, where each begins, and how many."""
-    frame = pd.DataFrame({"id": ids, "model": model.codes, "task": task.codes})
-    numbered = frame.groupby(["id", "model", "task"], sort=False).ngroup()
-    question = np.asarray(numbered, dtype=np.int64)
-    first = np.asarray(np.unique(question, return_index=True)[1], dtype=np.int64)
-    return question, first, len(first)
+    key = names * (len(model.categories) + 1) + model.codes + 1
+    key = key * (len(task.categories) + 1) + task.codes + 1
+    question, different = pd.factorize(key)
+    # A question is numbered where it first appears, so there the largest number so far rises.
+    first = np.flatnonzero(np.diff(np.maximum.accumulate(question), prepend=-1))
+    return np.asarray(question, dtype=np.int64), first, len(different)
 
 
 def _positions(labels: pd.Categorical, question: Ints) -> tuple[Ints, int]:
@@ -318,15 +301,12 @@ def _positions(labels: pd.Categorical, question: Ints) -> tuple[Ints, int]:
     return np.asarray(pd.Series(question).groupby(question).cumcount(), dtype=np.int64), 0
 
 
-def _keys(
-    rows: _Rows, form: TableForm
-) -> tuple[np.ndarray, pd.Categorical, pd.Categorical, np.ndarray | None]:
-    if form.id:
-        ids = np.asarray(rows.texts(form.id).astype(object))
-    else:
-        ids = np.array([f"row {i}" for i in range(1, rows.n + 1)], dtype=object)
+def _runs_of(
+    rows: Rows, form: TableForm
+) -> tuple[pd.Categorical, pd.Categorical, np.ndarray | None]:
+    """Return model, task and subject of each row."""
     subject = np.asarray(rows.texts(form.subject).astype(object)) if form.subject else None
-    return ids, rows.texts(form.model), rows.texts(form.task), subject
+    return rows.texts(form.model), rows.texts(form.task), subject
 
 
 def _runs(table: _Table, header: Header, problems: list[str]) -> Iterator[Predictions]:
@@ -339,7 +319,7 @@ def _runs(table: _Table, header: Header, problems: list[str]) -> Iterator[Predic
             model=_name(table.model, rows[0]) or header.model,
             task=_name(table.task, rows[0]) or header.task,
         )
-        again = pd.Series(table.ids[rows]).duplicated().to_numpy()
+        again = are_again(table.ids[rows])
         if again.any():
             problems.append(
                 f"{int(again.sum())} of {len(rows)} questions of {own.task} are there twice (first "
