@@ -26,6 +26,7 @@ _DATA_SUFFIX = re.compile(r"\.(jsonl|json)(\.gz)?$")
 _FOREIGN_NAME = re.compile(
     r"details_.*\.parquet|.*\.eval|\d{4}-\d\d-\d\dT\d\d[-:]\d\d[-:]\d\d.*\.json|scenario_state\.json"
 )
+_HELM = "scenario_state.json"  # what else lies beside it sums up the same run
 # Tables are read where they are named; in a folder they may be anything.
 _TABLE_SUFFIX = re.compile(r"\.((csv|tsv)(\.gz)?|parquet)$")
 _NO_LOGS = {"attempts.jsonl"}  # a sweep's history of a run, beside the run's logs
@@ -196,7 +197,8 @@ def _find_in(place: str, options: dict[str, Any]) -> list[File]:
         hidden = any(part.startswith(".") for part in path[len(root) :].split("/"))
         name = posixpath.basename(path)
         is_log = _DATA_SUFFIX.search(path) or _FOREIGN_NAME.fullmatch(name)
-        if is_log and not hidden and name not in _NO_LOGS:
+        beside_helm = name != _HELM and f"{posixpath.dirname(path)}/{_HELM}" in infos
+        if is_log and not hidden and name not in _NO_LOGS and not beside_helm:
             files.append(File(fs, path, _version(fs, path, info)))
     return files
 

@@ -167,6 +167,37 @@ def test_helm_scores_of_each_reference_are_those_of_its_own_tokens(tmp_path: Pat
     assert (header.model, header.task, header.n_shot) == ("org/m", "mmlu:subject=anatomy", 5)
 
 
+def test_helm_run_of_a_real_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    state = json.loads((DATA / "helm" / "separate.json").read_text())
+    write_helm(tmp_path, state)
+    (folder,) = tmp_path.iterdir()
+    for name in ("stats.json", "per_instance_stats.json"):  # which HELM writes beside it
+        (folder / name).write_text("[{}]")
+    run, *others = load(tmp_path)
+    assert not caplog.records
+    tokens: dict[str, list[list[dict[str, Any]]]] = {}
+    for one in state["request_states"]:
+        own = tokens.setdefault(one["instance"]["id"], [])
+        own.append(one["result"]["completions"][0]["tokens"])
+    # What the requests of a question share is its prompt, and the rest of each its reference.
+    for scores, requests in zip(run.scores, tokens.values(), strict=True):
+        texts = [[token["text"] for token in request] for request in requests]
+        n = next(i for i, same in enumerate(zip(*texts, strict=False)) if len(set(same)) > 1)
+        expected = [math.fsum(token["logprob"] for token in request[n:]) for request in requests]
+        np.testing.assert_allclose(scores[: len(expected)], expected, atol=1e-12)
+    (mean,) = (other for other in others if other.header.method == "continuation-mean")
+    assert mean.correct.mean() == pytest.approx(4 / 6)  # exact_match in HELM's own stats.json
+
+
+def test_helm_tokens_that_are_not_those_of_the_reference_are_refused(tmp_path: Path) -> None:
+    state = json.loads((DATA / "helm" / "separate.json").read_text())
+    for one in state["request_states"]:
+        one["result"]["completions"][0]["tokens"][-1]["text"] += "x"
+    write_helm(tmp_path, state)
+    with pytest.raises(UserError, match="whose last tokens are not those of its reference 'girl'"):
+        load(tmp_path)
+
+
 def joint(i: int, letter: str, logprob: float) -> dict[str, Any]:
     return {
         "instance": helm_instance(i),
@@ -264,6 +295,18 @@ def test_olmes_gold_that_contradicts_its_accuracy_is_not_believed(tmp_path: Path
 def test_olmes_lengths_in_bytes_are_not_guessed(tmp_path: Path) -> None:
     write_olmes(tmp_path, with_requests=False)
     assert [run.header.method for run in load(tmp_path)] == ["continuation-sum"]
+
+
+def test_olmes_names_of_files_and_questions_as_published(tmp_path: Path) -> None:
+    write_olmes(tmp_path, with_requests=False)
+    path = tmp_path / "arc_challenge-predictions.jsonl"
+    next(tmp_path.glob("*-predictions.jsonl")).rename(path)
+    next(tmp_path.glob("*-metrics.json")).rename(tmp_path / "arc_challenge-metrics.json")
+    rows = [json.loads(line) | {"native_id": None} for line in path.read_text().splitlines()]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    run = load(path)[0]
+    assert (run.header.model, run.header.task) == ("org/m", "arc_challenge")
+    assert len(set(run.doc_hash)) == len(run)
 
 
 def test_a_table_called_predictions_is_a_table(tmp_path: Path) -> None:

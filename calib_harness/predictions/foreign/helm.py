@@ -12,6 +12,8 @@ from calib_harness.predictions.foreign.scored import Question, confidences_of, c
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.table import Header, LogContents
 
+_SPACE_SIGNS = dict.fromkeys(map(ord, "▁Ġ"))
+_SPACES = ("", " ", "▁", "Ġ")  # texts of the token of a space alone, as some tokenizers have it
 _SEPARATE = "multiple_choice_separate_original"
 _JOINT = "multiple_choice_joint"
 
@@ -101,15 +103,32 @@ def _separate(states: list[dict[str, Any]]) -> list[Question]:
 
 
 def _last_tokens(tokens: list[dict[str, Any]], text: str) -> list[float]:
-    """Log-probabilities of the tokens that end a prompt with ``" text"``, as HELM counts them."""
-    found: list[float] = []
-    length = 0
-    for token in reversed(tokens):
-        if length >= len(text):
+    """Log-probabilities of the tokens that end a prompt with `text` and the space before it.
+
+    HELM counts them with the model's tokenizer. Here they are found by their characters but
+    spaces, which some tokenizers write as signs of their own and others not at all.
+
+    Raises
+    ------
+    UnusableLogError
+        If the tokens do not end with the text, or one of them begins before it.
+    """
+    wanted, found = _bare(text), ""
+    for n, token in enumerate(reversed(tokens), start=1):
+        found = _bare(token["text"]) + found
+        if found == wanted:
+            space = n < len(tokens) and tokens[-n - 1]["text"] in _SPACES
+            return [float(token["logprob"]) for token in tokens[-n - space :]]
+        if not wanted.endswith(found):
             break
-        found.insert(0, float(token["logprob"]))
-        length += len(token["text"])
-    return found
+    raise UnusableLogError(
+        "is of HELM and has a prompt whose last tokens are not those of its reference "
+        f"{text[:40]!r}"
+    )
+
+
+def _bare(text: str) -> str:
+    return "".join(text.split()).translate(_SPACE_SIGNS)
 
 
 def _joint(header: Header, states: list[dict[str, Any]]) -> LogContents:

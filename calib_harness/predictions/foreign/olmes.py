@@ -13,7 +13,7 @@ from calib_harness.predictions.headers import Log
 from calib_harness.predictions.records import read_records
 from calib_harness.predictions.table import Header, LogContents
 
-_NAME = re.compile(r"task-\d+-(?P<task>.+)-predictions")
+_NAME = re.compile(r"(?:task-\d+-)?(?P<task>.+)-predictions")
 
 
 def read_olmes(log: Log) -> LogContents:
@@ -63,10 +63,11 @@ def _question(row: dict[str, Any], requests: dict[Any, list[dict[str, Any]]]) ->
     metrics = row.get("metrics") or {}
     label = row.get("label", metrics.get("correct_choice"))
     gold = label if isinstance(label, list) else [] if label is None else [int(label)]
-    context = str(asked[0].get("context", "")) if asked else str(row.get("native_id", ""))
+    name = row["doc_id"] if row.get("native_id") is None else row["native_id"]
+    context = str(asked[0].get("context", "")) if asked else ""
     return Question(
-        id=str(row.get("native_id", row["doc_id"])),
-        text=context or str(row["doc_id"]),
+        id=str(name),
+        text=context or str(name),
         choices=texts,
         scores=[float(output["sum_logits"]) for output in outputs],
         gold=gold,
