@@ -115,7 +115,7 @@ class _Case:
         port = free_port()
         program = Path(__file__).with_name("faulty_proxy.py")
         argv = [sys.executable, str(program), str(port), address, str(self._record), *mode]
-        with subprocess.Popen(argv) as process:
+        with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
             yield f"http://127.0.0.1:{port}"
             process.kill()
 

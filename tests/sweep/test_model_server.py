@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
 import time
 import urllib.request
@@ -55,7 +56,35 @@ def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(
         assert urllib.request.urlopen(f"{address}/health").status == 200
         pids = (tmp_path / "pids").read_text().split()
         assert all(is_alive(pid) for pid in pids)
-    deadline = time.monotonic() + 5
+    await_end_of(pids)
+
+
+# Starts a server as a sweep does, and goes on until it is killed.
+SWEEP = """
+import os, pathlib, sys, time
+from tests.sweep.test_model_server import serve
+with serve(pathlib.Path(sys.argv[1])):
+    print("serving", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_server_is_gone_with_its_children_when_its_sweep_is_killed(tmp_path):
+    sweep = subprocess.Popen(
+        [sys.executable, "-c", SWEEP, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    assert sweep.stdout is not None
+    with sweep.stdout as said:
+        assert said.readline() == "serving\n"
+        pids = (tmp_path / "pids").read_text().split()
+        sweep.kill()
+        sweep.wait()
+    await_end_of(pids)
+
+
+def await_end_of(pids):
+    deadline = time.monotonic() + 15
     while any(is_alive(pid) for pid in pids) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(is_alive(pid) for pid in pids)

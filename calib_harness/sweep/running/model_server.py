@@ -99,7 +99,7 @@ def serving(
     """
     port = free_port()
     argv = server_argv(command, port)
-    process = start_leashed(argv, environment, working_dir)
+    process = start_leashed(argv, environment, working_dir, starts_others=True)
     listener = threading.Thread(target=_listen, args=(process, log), daemon=True)
     listener.start()
     address = f"http://127.0.0.1:{port}"

@@ -222,13 +222,16 @@ def start_leashed(
     working_dir: Path,
     *,
     keep_open: Sequence[int] = (),
+    starts_others: bool = False,
 ) -> subprocess.Popen[bytes]:
     """Start a program that dies with this one; its output comes through one pipe, without a shell.
 
     It leads a group of its own: Ctrl-C reaches the sweep only, and the group can be ended as one.
+    With `starts_others` what the program itself has started dies with this one, too.
     """
+    how = "group" if starts_others else "alone"
     return subprocess.Popen(
-        [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), *argv],
+        [sys.executable, "-I", "-S", str(_LEASH), str(os.getpid()), how, *argv],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
