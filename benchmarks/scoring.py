@@ -6,7 +6,8 @@
 Scores real questions with a Llama of random weights (by default 6 layers x 512, vocabulary 50,304,
 float32, on the CPU) and prints, per workload,
 
-- the seconds of each repeat, tokenisation included, and the ratio of the medians;
+- the seconds of each repeat, tokenisation included, and the ratio of the medians; on a CPU those
+  that this process computed (on all its threads), whatever else the machine does;
 - the tokens each side ran the model on, padding and our check of the first questions included,
   and the fewest that any plan has to (the requests' token tree);
 - peak memory: how far the process grew while that side ran. Free heap pages are given back
@@ -14,7 +15,7 @@ float32, on the CPU) and prints, per workload,
   for the other; the largest of the repeats counts (Linux only). On a GPU, the most memory that
   tensors took beside the weights;
 - the largest difference of a sum, and the largest share of the difference that a run accepts as
-  rounding (`harness/agreement.py`): in half precision stock rounds each log-probability, too.
+  rounding (`scoring/support.py`): in half precision stock rounds each log-probability, too.
 
 On a GPU each side first scores the requests once to warm up; that time is printed, not counted.
 """
@@ -136,6 +137,11 @@ class Recorder(LM):
         return [""] * len(requests)
 
 
+def clock(device: torch.device) -> float:
+    """Seconds: on a CPU those that this process has computed, elsewhere those of the wall."""
+    return time.process_time() if device.type == "cpu" else time.perf_counter()
+
+
 @dataclass
 class Side:
     """What one way of scoring took and gave."""
@@ -157,10 +163,10 @@ class Side:
             growth(model.device) as grown,
             forwarded(model) as read,
         ):
-            start = time.perf_counter()
+            start = clock(model.device)
             self.sums = self.score()
             finish(model.device)
-            seconds = time.perf_counter() - start
+            seconds = clock(model.device) - start
         if timed:
             self.seconds.append(seconds)
         else:

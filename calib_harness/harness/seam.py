@@ -117,6 +117,16 @@ def _task_of_scorers() -> Any:
             """Read a question's gold as it is; 0.5 would leave a question out if it fits none."""
             return stock.Task.doc_to_target(self, doc, doc_to_target)
 
+        def construct_requests(self, doc: Any, ctx: Any, **kwargs: Any) -> Any:
+            """Make the requests; 0.5 would leave a question without gold out, and not say so."""
+            requests = super().construct_requests(doc, ctx, **kwargs)
+            if requests is None:
+                raise UserError(
+                    f"{self.config.task}, question {kwargs['doc_id']}: it has no gold, and "
+                    "lm-eval 0.5 scores no such question; leave it out with process_docs"
+                )
+            return requests
+
         def override_metric(self, metric_name: str) -> None:
             self._metric_fn_list = {metric_name: None}
 
