@@ -23,7 +23,7 @@ from calib_harness.core.options import Options
 from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.foreign.table_form import CONFIDENCE
-from calib_harness.predictions.table import UNDECIDED, Floats, Ints, Predictions
+from calib_harness.predictions.table import UNDECIDED, Bools, Floats, Ints, Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ RUN_COLUMNS = [
     *("model", "revision", "task", "method", "n_shot", "chat_template", "settings", "date"),
     *("source", "gold"),
 ]
-COUNT_COLUMNS = ["n", "n_unusable", "n_tied", "n_distinct", "n_truncated", "M"]
+COUNT_COLUMNS = ["n", "n_unusable", "n_tied", "n_distinct", "n_truncated", "n_subjects", "M"]
 #: Metrics of each question's confidence and correctness alone.
 TOP_LABEL_METRICS = frozenset(
     [
@@ -62,11 +62,15 @@ class SummaryOptions(Options):
         (each fold of questions scaled by the temperature of the others).
     fit_on : str or None
         Task (or benchmark) of the same model on which the temperature is fitted instead.
+    by_subject : bool
+        Resample the subjects of a pool, each whole, instead of single questions: for errors over
+        subjects like these. A run without subjects is resampled by questions.
     """
 
     metrics: tuple[str, ...] = DEFAULT_METRICS
     recalibrate: bool = False
     fit_on: str | None = None
+    by_subject: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -87,6 +91,7 @@ def metrics_frame(
     seed: int = 0,
     recalibrate: bool = False,
     fit_on: str | None = None,
+    by_subject: bool = False,
     n_jobs: int = 1,
 ) -> pd.DataFrame:
     """Compute metrics of every run × task × method, one row per metric.
@@ -97,7 +102,7 @@ def metrics_frame(
         From ``load_predictions``, or a ``PredictionStream``, which holds one log at a time, so
         that memory does not grow with the number of runs. `fit_on` goes through it twice; an
         iterator, which can be gone through once only, is then held as a whole.
-    metrics, n_bins, binning, n_resamples, seed, recalibrate, fit_on
+    metrics, n_bins, binning, n_resamples, seed, recalibrate, fit_on, by_subject
         See :class:`SummaryOptions`.
     n_jobs : int
         Threads.
@@ -108,7 +113,8 @@ def metrics_frame(
         Columns ``model, revision, task, method, n_shot, chat_template, settings, date,
         source, gold`` (which run, and why its gold may be believed), ``n`` (questions),
         ``n_unusable``, ``n_tied`` (with several best choices), ``n_distinct`` (different
-        prompts), ``n_truncated`` (contexts cut off), ``M`` (bins), ``metric``, ``value``,
+        prompts), ``n_truncated`` (contexts cut off), ``n_subjects`` (that were resampled; None
+        where questions were), ``M`` (bins), ``metric``, ``value``,
         ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
         resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
         calibrated model with these confidences would show, its standard deviation and its
@@ -128,6 +134,7 @@ def metrics_frame(
         seed=seed,
         recalibrate=recalibrate or bool(fit_on),
         fit_on=fit_on,
+        by_subject=by_subject,
     )
     temperatures = None
     if fit_on is not None:
@@ -139,7 +146,7 @@ def metrics_frame(
         rows.extend(part)
     columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS]
     frame = pd.DataFrame(rows, columns=columns)
-    whole = ("n_shot", "n_distinct", "n_truncated")
+    whole = ("n_shot", "n_distinct", "n_truncated", "n_subjects")
     return frame.assign(**{name: whole_numbers(frame[name]) for name in whole})
 
 
@@ -207,6 +214,7 @@ def summarise(
     A dict given as `draws` is filled with the resamples of every metric.
     """
     h = p.header
+    clusters = _clusters(p, p.usable, options)
     common = {
         **{name: getattr(h, name) for name in RUN_COLUMNS},
         "n": len(p),
@@ -214,6 +222,7 @@ def summarise(
         "n_tied": int(p.tied.sum()),
         "n_distinct": p.n_distinct,
         "n_truncated": p.n_truncated,
+        "n_subjects": None if clusters is None else len(np.unique(clusters)),
         "M": options.n_bins,
     }
     probs, gold = p.probs[p.usable], p.gold[p.usable]
@@ -248,14 +257,16 @@ def _estimates(
         elif p.header.method == CONFIDENCE and name not in TOP_LABEL_METRICS:
             without.append(name)
         elif name in LOSSES:
-            result[name] = _mean_loss(name, probs, gold, options)
+            result[name] = _mean_loss(name, p, options)
         elif name == "acc" and len(gold) < len(p):
             result[name] = _accuracy(p, options, draws)
         else:
             result[name] = (np.nan,) * 4
     named = [name for name, row in result.items() if name in METRICS and np.isnan(row[0])]
     if len(gold) and named:
-        result.update(_evaluate(named, probs, gold, options, draws))
+        result.update(
+            _evaluate(named, probs, gold, options, draws, _clusters(p, p.usable, options))
+        )
     return result | dict.fromkeys(without, (np.nan,) * 4)
 
 
@@ -264,7 +275,15 @@ def _accuracy(p: Predictions, options: SummaryOptions, draws: dict[str, Draws] |
     decided = p.gold != UNDECIDED
     if not (p.gold[decided] >= 0).any():
         return (np.nan,) * 4
-    return _evaluate(["acc"], p.probs[decided], p.gold[decided], options, draws)["acc"]
+    clusters = _clusters(p, decided, options)
+    return _evaluate(["acc"], p.probs[decided], p.gold[decided], options, draws, clusters)["acc"]
+
+
+def _clusters(p: Predictions, rows: Bools, options: SummaryOptions) -> Ints | None:
+    """Return the subject of some questions as a number from 0; None if questions are resampled."""
+    if not (options.by_subject and options.n_resamples) or p.subject is None or not rows.any():
+        return None
+    return np.asarray(np.unique(p.subject[rows].astype(str), return_inverse=True)[1])
 
 
 def _evaluate(
@@ -273,14 +292,18 @@ def _evaluate(
     gold: Ints,
     options: SummaryOptions,
     draws: dict[str, Draws] | None = None,
+    clusters: Ints | None = None,
 ) -> dict[str, _Row]:
     if options.n_resamples:
         # The seed itself, not a generator: rows of equal n then share one table of resamples.
-        found = bootstrap_draws(names, probs, gold, **options.draws, **options.bins)
+        found = bootstrap_draws(
+            names, probs, gold, clusters=clusters, **options.draws, **options.bins
+        )
         if draws is not None:
             draws.update(found)
         estimates = estimates_of(found, options.level)
-        if len(gold) > 1:  # one question tells nothing of another
+        n_drawn = len(gold) if clusters is None else len(np.unique(clusters))
+        if n_drawn > 1:  # one question, or subject, tells nothing of another
             return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
     values = point_values(names, probs, gold, **options.bins)
     return {name: (value, np.nan, np.nan, np.nan) for name, value in values.items()}
@@ -289,6 +312,7 @@ def _evaluate(
 def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
     """Mean probability of answering in letters at all; it is a mean, so its error is exact."""
     scores = p.scores[p.usable]
+    clusters = _clusters(p, p.usable, options)
     if not len(scores):
         return (np.nan,) * 4
     value = float(choice_mass(scores))
@@ -302,18 +326,20 @@ def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
             largest,
         )
         return (np.nan,) * 4
-    if not options.n_resamples or len(scores) < 2:
+    if not options.n_resamples:
         return value, np.nan, np.nan, np.nan
-    stderr = float(np.exp(scores).sum(axis=1, where=~np.isnan(scores)).std(ddof=1))
-    stderr /= np.sqrt(len(scores))
+    masses = np.exp(scores).sum(axis=1, where=~np.isnan(scores))
+    stderr = mean_test(masses, clusters=clusters).stderr
     return value, stderr, value - 1.96 * stderr, value + 1.96 * stderr
 
 
-def _mean_loss(name: str, probs: Floats, gold: Ints, options: SummaryOptions) -> _Row:
+def _mean_loss(name: str, p: Predictions, options: SummaryOptions) -> _Row:
     """Mean calibration loss over questions, with its t-interval."""
+    probs, gold = p.probs[p.usable], p.gold[p.usable]
     if len(gold) < FEWEST_QUESTIONS:
         return (np.nan,) * 4
-    found = mean_test(calibration_losses(probs, gold, score=LOSSES[name]))
+    losses = calibration_losses(probs, gold, score=LOSSES[name])
+    found = mean_test(losses, clusters=_clusters(p, p.usable, options))
     if not options.n_resamples:
         return found.mean, np.nan, np.nan, np.nan
     return found.mean, found.stderr, found.low, found.high
@@ -340,5 +366,6 @@ def _recalibrated(
     if probs is None:
         known = temperatures is not None  # without any, a single question has no row at all
         return {"temperature": (temperature,) + (np.nan,) * 3} if known else {}
-    ece = _evaluate(["ece"], probs, p.gold[p.usable], options)["ece"]
+    clusters = _clusters(p, p.usable, options)
+    ece = _evaluate(["ece"], probs, p.gold[p.usable], options, clusters=clusters)["ece"]
     return {"temperature": (temperature, np.nan, np.nan, np.nan), "ece_recalibrated": ece}

@@ -48,6 +48,9 @@ def metrics(
         str | None, typer.Option("--fit-on", help="Task whose temperature is transferred.")
     ] = None,
     pool: Pool = None,
+    by_subject: Annotated[
+        bool, typer.Option("--by-subject", help="Resample a pool's subjects, not its questions.")
+    ] = False,
     columns: Columns = None,
     scores: Scores = None,
     about: About = None,
@@ -95,6 +98,7 @@ def metrics(
         seed=seed,
         recalibrate=recalibrate,
         fit_on=fit_on,
+        by_subject=by_subject,
         n_jobs=n_jobs,
     )
     wide = wide_frame(frame)

@@ -34,6 +34,7 @@ def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
         ("n_tied", "tied"),
         ("n_distinct", "distinct prompts"),
         ("n_truncated", "truncated"),
+        ("n_subjects", "subjects resampled"),
     ):
         usual = wide["n"] if column == "n_distinct" else 0
         if (wide[column].notna() & (wide[column] != usual)).any():

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from calib_harness.core.bin_errors import Statistic
 from calib_harness.core.binning import DEFAULT_N_BINS
 from calib_harness.core.calibration import pairs_error
-from calib_harness.core.checks import check_fraction, check_pairs
+from calib_harness.core.checks import IntArray, check_fraction, check_pairs
 from calib_harness.core.metrics import answers_for, metrics_named
 from calib_harness.core.options import DEFAULT_N_RESAMPLES, check_options
 from calib_harness.core.registry import Metric
@@ -110,18 +110,20 @@ def bootstrap_draws(
     *,
     n_resamples: int = DEFAULT_N_RESAMPLES,
     rng: np.random.Generator | int,
+    clusters: IntArray | None = None,
     **options: Any,
 ) -> dict[str, Draws]:
     """Return what `bootstrap` reads its estimates off; parameters as there.
 
     Draws of two models on the same questions, with the same seed and number, also give their
-    changes, see `changes_between`.
+    changes, see `changes_between`. With `clusters`, the number from 0 of each question's cluster,
+    clusters are drawn and not questions.
     """
     n_resamples = check_request(n_resamples, rng)
     metrics = metrics_named(names)
     prepared = _prepare(metrics, probs, gold, options)
     statistics = {name: deviations for name, (_, deviations) in prepared.items()}
-    found = resampled_values(statistics, len(np.asarray(probs)), n_resamples, rng)
+    found = resampled_values(statistics, len(np.asarray(probs)), n_resamples, rng, clusters)
     return {
         m.name: Draws(prepared[m.name][0], found[m.name], m.bounds, m.has_interval) for m in metrics
     }

@@ -17,7 +17,13 @@ from scipy import stats
 
 from calib_harness.core.accuracy import brier_losses, log_losses
 from calib_harness.core.answers import Answers
-from calib_harness.core.checks import FloatArray, as_floats, check_choice_of, check_fraction
+from calib_harness.core.checks import (
+    FloatArray,
+    IntArray,
+    as_floats,
+    check_choice_of,
+    check_fraction,
+)
 from calib_harness.core.recalibrators import cross_fit
 
 _SCORES = {"nll": log_losses, "brier": brier_losses}
@@ -154,7 +160,9 @@ def calibration_loss(
     return replace(found, high=float(np.maximum(found.high, 0.0)))  # NaN stays NaN
 
 
-def mean_test(values: npt.ArrayLike, *, level: float = 0.95) -> MeanTest:
+def mean_test(
+    values: npt.ArrayLike, *, level: float = 0.95, clusters: IntArray | None = None
+) -> MeanTest:
     """Return the mean of independent values with its t-interval and p-value.
 
     Given per-question differences of two models, this is the paired t-test.
@@ -164,11 +172,15 @@ def mean_test(values: npt.ArrayLike, *, level: float = 0.95) -> MeanTest:
     values : array_like, shape (n,)
     level : float
         Coverage of the interval.
+    clusters : ndarray of int, shape (n,), or None
+        Number from 0 of each value's cluster: clusters are independent then, not their values,
+        and the standard error is that of the mean as a ratio of the clusters' sums and sizes.
 
     Returns
     -------
     MeanTest
-        NaN but for the mean with fewer than 2 values or a value that is no finite number; a
+        NaN but for the mean with fewer than 2 values (or clusters) or a value that is no finite
+        number; a
         p-value of 1 where all values are 0.
 
     Examples
@@ -180,11 +192,14 @@ def mean_test(values: npt.ArrayLike, *, level: float = 0.95) -> MeanTest:
     check_fraction("level", level)
     y = as_floats("values", values, ndim=1)
     mean = float(y.mean()) if y.size else float("nan")
-    if y.size < 2 or not np.isfinite(y).all():
+    # Without clusters every value is one, and this is the usual standard error.
+    residuals = y - mean if clusters is None else np.bincount(clusters, weights=y - mean)
+    if residuals.size < 2 or not np.isfinite(y).all():
         return MeanTest(mean, *[float("nan")] * 4)
-    stderr = float(y.std(ddof=1) / np.sqrt(y.size))
+    n = residuals.size
+    stderr = float(np.sqrt((residuals**2).sum() * n / (n - 1)) / y.size)
     if stderr == 0:
         return MeanTest(mean, 0.0, mean, mean, 1.0 if mean == 0 else 0.0)
-    half = stderr * float(stats.t.ppf((1 + level) / 2, y.size - 1))
-    p_value = float(2 * stats.t.sf(abs(mean) / stderr, y.size - 1))
+    half = stderr * float(stats.t.ppf((1 + level) / 2, n - 1))
+    p_value = float(2 * stats.t.sf(abs(mean) / stderr, n - 1))
     return MeanTest(mean, stderr, mean - half, mean + half, p_value)

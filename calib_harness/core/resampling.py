@@ -86,7 +86,10 @@ def block_sizes(n: int, n_resamples: int) -> list[int]:
 
 
 def resample_counts(
-    n: int, n_resamples: int, rng: np.random.Generator | int
+    n: int,
+    n_resamples: int,
+    rng: np.random.Generator | int,
+    clusters: IntArray | None = None,
 ) -> Iterator[FloatArray]:
     """Yield how often each of `n_resamples` resamples of n questions holds each question.
 
@@ -99,6 +102,9 @@ def resample_counts(
     rng : numpy.random.Generator or int
         Generator to draw from, or a seed. Counts of a seed are kept for the next call with
         the same n, number and seed, unless they are very many.
+    clusters : ndarray of int, shape (n,), or None
+        Number from 0 of the cluster of each question. Clusters are drawn whole then, as many as
+        there are; as they differ in size, the counts of a row are scaled to sum to n.
 
     Yields
     ------
@@ -106,6 +112,12 @@ def resample_counts(
         Blocks of rows, `n_resamples` in all; each row sums to n. The rows do not depend on
         the size of the blocks.
     """
+    if clusters is not None:
+        sizes, generator = np.bincount(clusters), np.random.default_rng(rng)
+        for size in block_sizes(n, n_resamples):
+            drawn = np.stack([_draw(sizes.size, generator) for _ in range(size)])
+            yield drawn[:, clusters] * (n / (drawn @ sizes))[:, None]
+        return
     if isinstance(rng, np.random.Generator) or n * n_resamples > CELLS_KEPT:
         generator = np.random.default_rng(rng)
         for size in block_sizes(n, n_resamples):
@@ -131,11 +143,15 @@ def _kept_counts(n: int, n_resamples: int, seed: int) -> npt.NDArray[np.uint16]:
 
 
 def resampled_values(
-    statistics: dict[_Key, Statistic], n: int, n_resamples: int, rng: np.random.Generator | int
+    statistics: dict[_Key, Statistic],
+    n: int,
+    n_resamples: int,
+    rng: np.random.Generator | int,
+    clusters: IntArray | None = None,
 ) -> dict[_Key, FloatArray]:
     """Return the values of each statistic of n questions, (R, ...); all share the resamples."""
     blocks: dict[_Key, list[FloatArray]] = {name: [] for name in statistics}
-    for counts in resample_counts(n, n_resamples, rng):
+    for counts in resample_counts(n, n_resamples, rng, clusters):
         for name, statistic in statistics.items():
             blocks[name].append(statistic(counts))
     return {name: np.concatenate(parts) for name, parts in blocks.items()}

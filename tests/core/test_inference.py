@@ -14,7 +14,8 @@ import calib_harness as ch
 from calib_harness import METRICS
 from calib_harness.core import resampling
 from calib_harness.core.answers import Answers, Choices
-from calib_harness.core.resampling import resample_counts
+from calib_harness.core.inference import bootstrap_draws
+from calib_harness.core.resampling import estimates_of, resample_counts
 from tests.core import naive
 from tests.core.strategies import random_questions
 from tests.core.test_metrics import settings_of
@@ -372,3 +373,34 @@ def test_resampled_checks_counts() -> None:
             METRICS["acc"].resampled([[0.5, 0.5]] * 2, [0, 1], counts)
     with pytest.raises(ValueError, match="option of acc must be one of"):
         METRICS["acc"].resampled([[0.5, 0.5]], [0], [[1]], n_bins=3)
+
+
+def test_clusters_are_drawn_whole_and_scaled_to_the_number_of_questions() -> None:
+    clusters = np.repeat([0, 1, 2, 3], [1, 2, 3, 4])
+    counts = np.concatenate(list(resample_counts(10, 50, 0, clusters)))
+    np.testing.assert_allclose(counts.sum(axis=1), 10)
+    for cluster in range(4):
+        own = counts[:, clusters == cluster]
+        np.testing.assert_array_equal(own, own[:, :1].repeat(own.shape[1], axis=1))
+
+
+def test_errors_over_clusters_are_those_of_new_clusters() -> None:
+    rng = np.random.default_rng(0)
+
+    def data() -> tuple[np.ndarray, np.ndarray]:
+        rates = np.repeat(rng.choice([0.3, 0.9], size=40), 25)  # a cluster's questions are alike
+        right = rng.uniform(size=1000) < rates
+        return np.tile([0.7, 0.3], (1000, 1)), (~right).astype(int)
+
+    clusters = np.repeat(np.arange(40), 25)
+    found: dict[str, list[float]] = {name: [] for name in ("acc", "overconfidence")}
+    errors: dict[str, list[float]] = {name: [] for name in found}
+    for _ in range(60):
+        probs, gold = data()
+        draws = bootstrap_draws(list(found), probs, gold, n_resamples=100, rng=1, clusters=clusters)
+        for name, estimate in estimates_of(draws).items():
+            found[name].append(estimate.value)
+            errors[name].append(estimate.stderr)
+    for name in found:
+        assert np.mean(errors[name]) == pytest.approx(np.std(found[name]), rel=0.2)
+        assert np.mean(errors[name]) > 2.5 * np.sqrt(0.25 / 1000)  # what questions alone would say

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calib_harness import UserError, compare, ece, load_predictions
+from calib_harness import UserError, compare, ece, load_predictions, metrics_frame
 from calib_harness.predictions.pooling import KNOWN_GROUPS
 from calib_harness.predictions.samples import write_example_log
 from tests.predictions.entries import entry, write_run
@@ -93,6 +93,35 @@ def test_settings_and_repetitions_are_not_pooled_together(tmp_path: Path) -> Non
     assert [len(p) for p in load_predictions(tmp_path, cache=False, pool="t_*")] == [20]
     both = load_predictions(tmp_path, cache=False, pool="t_*", all_runs=True)
     assert [len(p) for p in both] == [20, 20]
+
+
+def test_a_pool_is_resampled_by_subject_where_asked(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m", tuple(f"mmlu_{name}" for name in "abcdefghijkl"))
+    write_example_log(tmp_path, model="org/m", task="arc", n=30)
+    runs = load_predictions(tmp_path, cache=False, pool="mmlu_*")
+    names = ["acc", "choice_mass", "calibration_loss"]
+    by_question = metrics_frame(runs, metrics=names, n_resamples=400)
+    by_subject = metrics_frame(runs, metrics=names, n_resamples=400, by_subject=True)
+    assert by_question["n_subjects"].isna().all()
+    assert dict(zip(by_subject["task"], by_subject["n_subjects"], strict=True)) == {
+        "arc": None,  # no pool: its questions are resampled
+        "mmlu_*": 12,
+    }
+    pool = next(p for p in runs if p.header.task == "mmlu_*")
+    assert pool.subject is not None
+    for _, row in by_subject[by_subject["task"] == "mmlu_*"].iterrows():
+        same = by_question[(by_question["task"] == "mmlu_*")]
+        (other,) = same[same["metric"] == row["metric"]].itertuples()
+        assert row["value"] == pytest.approx(other.value, abs=1e-12)
+        assert row["stderr"] != other.stderr
+    # The ratio estimator's error, from the subjects' sums of what differs from the mean.
+    residuals = pool.correct - pool.correct.mean()
+    sums = [residuals[pool.subject == name].sum() for name in set(pool.subject)]
+    expected = np.sqrt(np.sum(np.square(sums)) * 12 / 11) / len(pool)
+    (found,) = by_subject[(by_subject["metric"] == "acc") & by_subject["n_subjects"].notna()][
+        "stderr"
+    ]
+    assert found == pytest.approx(expected, rel=0.15)
 
 
 def test_pools_are_compared_on_their_shared_questions(tmp_path: Path) -> None:

@@ -43,12 +43,17 @@ class Rows:
         self.n += batch.n
 
     def numbers(self) -> Floats:
-        """Return the columns of numbers, shape (n, number of columns)."""
-        return np.frombuffer(self._numbers).reshape(self.n, -1)
+        """Return the columns of numbers, shape (n, number of columns), which may be written to.
+
+        They are handed over, as are those of `lists`: a second call finds none.
+        """
+        values, self._numbers = self._numbers, array("d")
+        return np.frombuffer(values).reshape(self.n, -1)
 
     def lists(self) -> tuple[Floats, Ints]:
         """Return the numbers of all lists, one after the other, and how many each row has."""
-        return np.frombuffer(self._numbers), np.frombuffer(self._lengths, dtype=np.int64)
+        values, self._numbers = self._numbers, array("d")
+        return np.frombuffer(values), np.frombuffer(self._lengths, dtype=np.int64)
 
     def texts(self, name: str) -> pd.Categorical:
         """Return a column of texts; all empty if the table has none of this name."""
@@ -62,7 +67,12 @@ class Rows:
 
     def names(self) -> np.ndarray:
         """Return the questions' names, str objects."""
-        return np.asarray(pa.chunked_array(self._names).to_numpy())
+        names = np.empty(self.n, dtype=object)
+        at = 0
+        for part in self._names:
+            names[at : at + len(part)] = part.to_numpy(zero_copy_only=False)
+            at += len(part)
+        return names
 
     def coded_names(self) -> tuple[Ints, np.ndarray]:
         """Return the number of each row's name among the different ones, and these."""

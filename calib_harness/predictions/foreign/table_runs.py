@@ -145,11 +145,12 @@ class _Table:
 
 def _by_question(rows: Rows, form: TableForm) -> _Table:
     if len(form.scores) > 1:
-        flat, n_choices = _without_absent(rows.numbers())
+        table = rows.numbers()
+        n_choices = _pack_in_place(table, form.kind)
     else:
         flat, n_choices = rows.lists()
         check_few(n_choices.max())
-    table = _packed(flat, n_choices, form.kind)
+        table = _packed(flat, n_choices, form.kind)
     gold_texts = rows.texts(form.gold)
     gold = gold_index(gold_texts, form.gold)
     check_within(gold, n_choices, np.arange(rows.n), form.gold)
@@ -161,17 +162,22 @@ def _by_question(rows: Rows, form: TableForm) -> _Table:
     return _Table(table, gold, ids, *_runs_of(rows, form), [])
 
 
-def _packed(flat: Floats, n_choices: Ints, kind: str) -> Floats:
-    """Lay scores out as a table, some rows at a time: what is needed meanwhile is small then."""
-    table = np.full((len(n_choices), int(n_choices.max(initial=1))), np.nan)
-    ends = np.cumsum(n_choices)
-    for start in range(0, len(n_choices), _ROWS):
-        own = n_choices[start : start + _ROWS]
-        part = flat[ends[start] - n_choices[start] : ends[start + len(own) - 1]]
-        packed = pack_flat(_as_scores(part, kind), own)
-        table[start : start + len(own), : packed.shape[1]] = packed
-        _check_probabilities(part, own, kind, before=start)
-    return table
+def _pack_in_place(table: Floats, kind: str) -> Ints:
+    """Make scores of a table's numbers, some rows at a time; returns the numbers of choices."""
+    n_choices = np.empty(len(table), dtype=np.int64)
+    for start in range(0, len(table), _ROWS):
+        rows = slice(start, start + _ROWS)
+        flat, n_choices[rows] = _without_absent(table[rows])
+        table[rows] = _packed(flat, n_choices[rows], kind, width=table.shape[1], before=start)
+    return n_choices
+
+
+def _packed(flat: Floats, n_choices: Ints, kind: str, *, width: int = 0, before: int = 0) -> Floats:
+    """Lay out the scores of some rows, of which `before` others come first."""
+    packed = pack_flat(_as_scores(flat, kind), n_choices)
+    _check_probabilities(flat, n_choices, kind, before)
+    missing = width - packed.shape[1]
+    return np.pad(packed, ((0, 0), (0, missing)), constant_values=np.nan) if missing > 0 else packed
 
 
 def _without_absent(scores: Floats) -> tuple[Floats, Ints]:
