@@ -1,19 +1,22 @@
 """How often tests reject what is true, intervals hold the truth, and changes are found.
 
     python benchmarks/coverage.py [--data-sets 200] [--resamples 200] [--questions 100 421 2376]
-                                  [--choices 2 4 10] [--output FILE.csv]
+        [--choices 2 4 10] [--binnings uniform equal_mass] [--correlations 0.5 0]
+        [--losses calibration_loss calibration_loss_brier] [--smece] [--output FILE.csv]
+    python benchmarks/coverage.py --table FILE.csv ...
 
 Simulates pairs of models whose calibration is known. A model's confidence is vague, sharp,
 skewed (80 % above .95) or bimodal; its prediction is right with probability confidence minus a
 gap: none, .06 (overconfident), .06 times a wave (non-monotone), or .06 above the median confidence
 and -.06 below (opposite). Answers of a pair share the gold choice, and are right together more
-often than by chance (paired) or not (independent). Wrong answers have their gold among the other
-choices in proportion to their probabilities.
+often than by chance (a correlation of .5: paired) or not (0: independent). Wrong answers have their
+gold among the other choices in proportion to their probabilities.
 
 For every cell and quantity: the share of data sets in which a true hypothesis is rejected at 5 %
 (level), a false one is (power), the 95 % interval holds the true value (coverage), and the median
 width of the interval, each with the number of data sets and the Monte-Carlo error of a share.
-True binned errors are those of 50,000 questions without noise of answers, in the same bins.
+True binned errors are those of 20,000 questions without noise of answers, in the same bins.
+`--table` sums files up: over all cells of as many questions and choices, mean and worst.
 """
 
 from __future__ import annotations
@@ -29,24 +32,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats
 
 from calib_harness import (
     apply_temperature,
-    bootstrap,
     calibration_loss,
-    calibration_losses,
+    calibration_loss_change,
     excesses,
     fit_temperature_to,
-    mean_test,
-    paired_bootstrap,
 )
 from calib_harness.core.answers import Choices
 from calib_harness.core.bin_errors import BinnedError
 from calib_harness.core.calibration import ece_error
 from calib_harness.core.checks import FloatArray, IntArray
 from calib_harness.core.classwise import sce_error
+from calib_harness.core.inference import bootstrap_draws
 from calib_harness.core.loss import LOSSES
+from calib_harness.core.resampling import changes_between, estimates_of
 
 # A share of the way from the least confidence, 1/K, to 1.
 SHAPES: dict[str, Callable[[FloatArray], FloatArray]] = {
@@ -64,7 +67,7 @@ GAPS: dict[str, Callable[[FloatArray], FloatArray]] = {
 }
 OTHER_SHAPE = {"vague": "sharp", "sharp": "vague", "skewed": "vague", "bimodal": "sharp"}
 BINNED: dict[str, Callable[..., BinnedError]] = {"ece": ece_error, "sce": sce_error}
-N_BINS, LEVEL, MANY = 15, 0.95, 50_000
+N_BINS, LEVEL, MANY = 15, 0.95, 20_000
 
 
 @dataclass(frozen=True)
@@ -181,58 +184,73 @@ def _true_loss(model: Model, score: str) -> float:
     return expected(p) - expected(best)
 
 
-def measure(cell: Cell, n_sets: int, n_resamples: int) -> Iterator[dict[str, Any]]:
+@dataclass
+class Tally:
+    """What was seen of each quantity of a cell: rejections, truths held, widths."""
+
+    rejected: dict[str, list[bool]]
+    held: dict[str, list[bool]]
+    width: dict[str, list[float]]
+
+    def note(self, name: str, found: Any, truth: float) -> None:
+        """Note whether an interval holds the truth, and its width."""
+        self.held[name].append(found.low <= truth + 1e-12 and truth <= found.high + 1e-12)
+        self.width[name].append(found.high - found.low)
+
+
+def measure(
+    cell: Cell, n_sets: int, n_resamples: int, losses: list[str], smece: bool
+) -> Iterator[dict[str, Any]]:
     """Yield one row per quantity: level or power, coverage and width over the data sets."""
-    truths = cell.truths()
+    truths = cell.truths() | {"smece": (float("nan"),) * 2}
     seeds = [cell.n, cell.n_choices, *map(ord, cell.shape + cell.gap + cell.aligned_gap)]
     rng = np.random.default_rng(seeds)
-    rejected: dict[str, list[bool]] = defaultdict(list)
-    held: dict[str, list[bool]] = defaultdict(list)
-    width: dict[str, list[float]] = defaultdict(list)
-    options = {"n_bins": N_BINS, "binning": cell.binning}
-
-    def note(name: str, low: float, high: float, truth: float) -> None:
-        held[name].append(low <= truth + 1e-12 and truth <= high + 1e-12)
-        width[name].append(high - low)
-
+    tally = Tally(*(defaultdict(list) for _ in range(3)))
     for _ in range(n_sets):
-        base, aligned, gold = cell.data(rng)
+        data = cell.data(rng)
         draws = {"n_resamples": n_resamples, "rng": int(rng.integers(2**31))}
-        names = list(BINNED)
-        singles = bootstrap(names, base, gold, **draws, **options)
-        above = excesses(names, base, gold, **draws, **options)
-        above_aligned = excesses(names, aligned, gold, **draws, **options)
-        changes = paired_bootstrap(names, base, aligned, gold, **draws, **options)
-        for name in names:
-            note(name, singles[name].low, singles[name].high, truths[name][0])
-            rejected[f"{name} excess"].append(above[name].p_value <= 1 - LEVEL)
-            change, truth = changes[name], truths[name][1] - truths[name][0]
-            note(f"change of {name}", change.low, change.high, truth)
-            rejected[f"change of {name}"].append(change.p_value < 1 - LEVEL)
-            harmed = above_aligned[name].excess > above[name].excess
-            rejected[f"{name} excess grows"].append(harmed)
-            rejected[f"{name} grows"].append(change.change > 0)
-        for name, score in LOSSES.items():
-            losses = [calibration_losses(p, gold, score=score) for p in (base, aligned)]
-            loss = calibration_loss(base, gold, score=score)
-            moved = mean_test(losses[1] - losses[0])
-            note(name, loss.low, loss.high, truths[name][0])
-            rejected[name].append(loss.low > 0)
-            note(f"change of {name}", moved.low, moved.high, truths[name][1] - truths[name][0])
-            rejected[f"change of {name}"].append(moved.p_value < 1 - LEVEL)
-    for name in dict.fromkeys([*rejected, *held]):
-        yield row(name, cell, truths, rejected[name], held[name], width[name])
+        note_errors(tally, data, truths, draws | {"n_bins": N_BINS, "binning": cell.binning})
+        if smece:
+            p_value = excesses(["smece"], data[0], data[2], **draws)["smece"].p_value
+            tally.rejected["smece excess"].append(p_value <= 1 - LEVEL)
+        for name in losses:
+            note_loss(tally, data, truths[name], name)
+    for name in dict.fromkeys([*tally.rejected, *tally.held]):
+        yield row(name, cell, truths, tally)
+
+
+def note_errors(tally: Tally, data: Any, truths: dict[str, Any], options: dict[str, Any]) -> None:
+    """Note intervals, changes and excesses of the binned errors of one data set."""
+    names, gold = list(BINNED), data[2]
+    drawn = [bootstrap_draws(names, probs, gold, **options) for probs in data[:2]]
+    above = [excesses(names, probs, gold, **options) for probs in data[:2]]
+    singles, changes = estimates_of(drawn[0]), changes_between(*drawn, same=False)
+    for name in names:
+        tally.note(name, singles[name], truths[name][0])
+        tally.note(f"change of {name}", changes[name], truths[name][1] - truths[name][0])
+        tally.rejected[f"change of {name}"].append(changes[name].p_value < 1 - LEVEL)
+        tally.rejected[f"{name} excess"].append(above[0][name].p_value <= 1 - LEVEL)
+        grows = above[1][name].excess > above[0][name].excess
+        tally.rejected[f"{name} excess grows"].append(grows)
+        tally.rejected[f"{name} grows"].append(changes[name].change > 0)
+
+
+def note_loss(tally: Tally, data: Any, truth: tuple[float, float], name: str) -> None:
+    """Note the interval of one calibration loss of a data set, and its change."""
+    base, aligned, gold = data
+    loss = calibration_loss(base, gold, score=LOSSES[name])
+    change = calibration_loss_change(base, aligned, gold, score=LOSSES[name])
+    tally.note(name, loss, truth[0])
+    tally.rejected[name].append(loss.low > 0)
+    tally.note(f"change of {name}", change, truth[1] - truth[0])
+    tally.rejected[f"change of {name}"].append(change.p_value < 1 - LEVEL)
 
 
 def row(
-    name: str,
-    cell: Cell,
-    truths: dict[str, tuple[float, float]],
-    rejected: list[bool],
-    held: list[bool],
-    width: list[float],
+    name: str, cell: Cell, truths: dict[str, tuple[float, float]], tally: Tally
 ) -> dict[str, Any]:
     """Sum up one quantity of one cell."""
+    rejected, held, width = tally.rejected[name], tally.held[name], tally.width[name]
     of = name.split()[2 if name.startswith("change") else 0]
     truth = truths[of][1] - truths[of][0] if "change" in name or "grows" in name else truths[of][0]
     n_sets = len(rejected or held)
@@ -268,13 +286,50 @@ def cells(
         yield Cell(n, n_choices, shape, gap, aligned_gap, binning, correlation)
 
 
+def table(paths: list[str]) -> str:
+    """Sum up cells of as many questions and choices: mean and worst, with Monte-Carlo errors."""
+    found = pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+    keys = ["n", "n_choices", "binning", "correlation", "quantity"]
+    lines = [
+        "| n | K | bins | answers | cells × sets | quantity | true null | found | held | width |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for (n, n_choices, binning, correlation, quantity), part in found.groupby(keys, sort=False):
+        quiet = part[(part.gap == "calibrated") & (part.aligned_gap == "calibrated")]
+        alone = "change" in quantity or "grows" in quantity
+        base_gap = "calibrated" if alone else "overconfident"
+        loud = part[(part.gap == base_gap) & (part.aligned_gap == "overconfident")]
+        worst = quiet.loc[quiet.rejected.idxmax()] if quiet.rejected.notna().any() else None
+        level = power = cover = width = ""
+        if worst is not None:
+            level = (
+                f"{quiet.rejected.mean():.3f} ({worst.rejected:.3f} ± {worst.rejected_error:.3f})"
+            )
+            power = f"{loud.rejected.mean():.3f}"
+        if part.coverage.notna().any():
+            least = part.loc[part.coverage.idxmin()]
+            cover = (
+                f"{part.coverage.mean():.3f} ({least.coverage:.3f} ± {least.coverage_error:.3f})"
+            )
+            width = f"{part.width.mean():.3f}"
+        answers = "paired" if correlation else "independent"
+        cells = f"{len(part)} × {part.n_sets.iloc[0]}"
+        values = (n, n_choices, binning, answers, cells, quantity, level, power, cover, width)
+        lines.append("| " + " | ".join(map(str, values)) + " |")
+    return "\n".join(lines)
+
+
 def main(arguments: argparse.Namespace) -> None:
+    if arguments.table:
+        print(table(arguments.table))
+        return
     start = time.process_time()
     out = open(arguments.output, "w", newline="") if arguments.output else sys.stdout  # noqa: SIM115
     writer: csv.DictWriter[str] | None = None
     of = (arguments.questions, arguments.choices, arguments.binnings, arguments.correlations)
     for cell in cells(*of):
-        for found in measure(cell, arguments.data_sets, arguments.resamples):
+        given = (arguments.data_sets, arguments.resamples, arguments.losses, arguments.smece)
+        for found in measure(cell, *given):
             if writer is None:
                 writer = csv.DictWriter(out, found)
                 writer.writeheader()
@@ -291,5 +346,8 @@ if __name__ == "__main__":
     parser.add_argument("--choices", type=int, nargs="+", default=[2, 4, 10])
     parser.add_argument("--binnings", nargs="+", default=["uniform"])
     parser.add_argument("--correlations", type=float, nargs="+", default=[0.5])
+    parser.add_argument("--losses", nargs="*", default=["calibration_loss"], choices=list(LOSSES))
+    parser.add_argument("--smece", action="store_true", help="test its excess, too (slow)")
     parser.add_argument("--output")
+    parser.add_argument("--table", nargs="+", metavar="CSV", help="sum up what was written before")
     main(parser.parse_args())

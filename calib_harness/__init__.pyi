@@ -122,6 +122,7 @@ from calib_harness.core.inference import (
 )
 from calib_harness.core.loss import MeanTest as MeanTest
 from calib_harness.core.loss import calibration_loss as calibration_loss
+from calib_harness.core.loss import calibration_loss_change as calibration_loss_change
 from calib_harness.core.loss import calibration_losses as calibration_losses
 from calib_harness.core.loss import mean_test as mean_test
 from calib_harness.core.metrics import METRICS as METRICS

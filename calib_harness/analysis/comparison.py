@@ -121,7 +121,7 @@ def compare(
     >>> result.changes[["metric", "change", "p_holm"]].round(3)  # doctest: +NORMALIZE_WHITESPACE
       metric  change  p_holm
     0    acc    0.00   1.000
-    1    ece    0.12   0.004
+    1    ece    0.12   0.036
     """
     options = check_options(metrics, n_bins, binning, n_resamples, seed)
     if detail not in get_args(Detail):

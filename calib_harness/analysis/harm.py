@@ -10,6 +10,7 @@ import pandas as pd
 from calib_harness.analysis.multiplicity import corrected, is_evidence
 from calib_harness.analysis.results import is_clear, is_harmed, settings_in
 from calib_harness.core.families import clustered_share, clustered_sign_test
+from calib_harness.core.loss import LOSSES
 
 
 def harm_of_changes(changes: pd.DataFrame) -> pd.Series:
@@ -36,10 +37,11 @@ def clear_changes(changes: pd.DataFrame) -> pd.Series:
     """Whether each change is told from one for neither worse nor better; others are no evidence.
 
     The Holm-corrected p-value is below .05, the interval is clear (see `is_clear`), and the
-    excess, where a metric has one, changed in the same direction as the value.
+    excess, where a metric has one, changed in the same direction as the value. Of the calibration
+    losses the p-value decides, whose test is sharper than their interval.
     """
     clear = is_evidence(changes["p_holm"])
-    for metric, rows in changes.groupby("metric", sort=False):
+    for metric, rows in changes[~changes["metric"].isin(LOSSES)].groupby("metric", sort=False):
         clear[rows.index] &= is_clear(rows["base_value"], rows["low"], rows["high"], str(metric))
     if "excess_change" in changes:
         clear &= changes["excess_change"] * changes["change"] > 0

@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 from calib_harness.analysis.transfer import Temperatures, fit_temperatures, recalibrated
 from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.inference import bootstrap_draws
-from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses, mean_test
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_loss, mean_test
 from calib_harness.core.metrics import METRICS, point_values
 from calib_harness.core.nulls import calibrated_null
 from calib_harness.core.options import Options
@@ -334,12 +334,14 @@ def _choice_mass(p: Predictions, options: SummaryOptions) -> _Row:
 
 
 def _mean_loss(name: str, p: Predictions, options: SummaryOptions) -> _Row:
-    """Mean calibration loss over questions, with its t-interval."""
+    """Mean calibration loss over questions, with its interval."""
     probs, gold = p.probs[p.usable], p.gold[p.usable]
     if len(gold) < FEWEST_QUESTIONS:
         return (np.nan,) * 4
-    losses = calibration_losses(probs, gold, score=LOSSES[name])
-    found = mean_test(losses, clusters=_clusters(p, p.usable, options))
+    clusters = _clusters(p, p.usable, options)
+    found = calibration_loss(
+        probs, gold, score=LOSSES[name], level=options.level, clusters=clusters
+    )
     if not options.n_resamples:
         return found.mean, np.nan, np.nan, np.nan
     return found.mean, found.stderr, found.low, found.high

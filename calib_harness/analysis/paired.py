@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.sides import Sides, has_null, side_of
-from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, mean_test
+from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_loss_change
 from calib_harness.core.metrics import point_values
 from calib_harness.core.resampling import Draws, PairedChange, changes_between
 from calib_harness.errors import ArgumentError
@@ -65,7 +66,8 @@ def paired_rows(
         found = changes_between(*draws, same=same) if names else {}
         biases = {name: _bias(draws[0][name], draws[1][name], same) for name in names}
     for name in LOSSES.keys() & set(options.metrics):
-        found[name] = _loss_change(name, *(side.losses[name] for side in both), options=options)
+        losses = both[0].losses[name], both[1].losses[name]
+        found[name] = _loss_change(name, losses, shared, (base, aligned), options)
     rows = []
     for name in options.metrics:
         row = _row(name, found[name])
@@ -107,24 +109,29 @@ def _bias(base: Draws, aligned: Draws, same: bool) -> dict[str, float]:
 
 
 def _loss_change(
-    name: str, first: Floats, second: Floats, *, options: SummaryOptions
+    name: str,
+    losses: tuple[Floats, Floats],
+    shared: SharedQuestions,
+    sides: tuple[int, int],
+    options: SummaryOptions,
 ) -> PairedChange:
     """Test the change of the calibration losses question by question."""
-    if len(first) < FEWEST_QUESTIONS:
+    if len(shared) < FEWEST_QUESTIONS:
         return PairedChange(*(np.nan,) * 7)
-    impossible = int((np.isnan(first) | np.isnan(second)).sum())
+    impossible = int(np.isnan(losses).any(axis=0).sum())
     if impossible:
         logger.warning(
             "%s is not defined: %d of %d questions have a right choice of probability 0, whose "
             "loss is infinite; compare calibration_loss_brier instead",
             name,
             impossible,
-            len(first),
+            len(shared),
         )
-    test = mean_test(second - first)
-    means = float(first.mean()), float(second.mean())
-    tested = (test.stderr, test.low, test.high, test.p_value)
-    return PairedChange(*means, test.mean, *(tested if options.n_resamples else (np.nan,) * 4))
+    base, aligned = (shared.probs[side] for side in sides)
+    found = calibration_loss_change(base, aligned, shared.gold, score=LOSSES[name], losses=losses)
+    if options.n_resamples:
+        return found
+    return replace(found, **dict.fromkeys(("stderr", "low", "high", "p_value"), np.nan))
 
 
 def _changes_alone(

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from calib_harness.core.answers import Answers
-from calib_harness.core.bin_errors import Statistic, point_value, ratio
+from calib_harness.core.bin_errors import Statistic, point_value
+from calib_harness.core.bin_sums import ratio
 from calib_harness.core.checks import FloatArray, IntArray, as_floats
 from calib_harness.core.registry import metric
 

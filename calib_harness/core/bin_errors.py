@@ -11,15 +11,17 @@ running sums.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TypeAlias
 
 import numpy as np
 from scipy import sparse
 
+from calib_harness.core.bin_sums import BinSums, combine, ratio
 from calib_harness.core.binning import bin_index, number_occupied, run_starts
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray
+from calib_harness.core.gap_bounds import BOUNDED_NORMS, error_bounds
 from calib_harness.core.groups import Group
 from calib_harness.core.shares import expected_gaps
 
@@ -27,26 +29,6 @@ from calib_harness.core.shares import expected_gaps
 Statistic: TypeAlias = Callable[[FloatArray], FloatArray]
 # (R, n) simulated gold indices -> (R,) values.
 Simulation: TypeAlias = Callable[[IntArray], FloatArray]
-
-
-@dataclass(frozen=True)
-class BinSums:
-    """Sums over the entries in each bin, one row per resample; empty bins may be missing.
-
-    Attributes
-    ----------
-    total : ndarray, shape (R,)
-        Number of entries in all bins.
-    gap : ndarray, shape (R, bins)
-        Sum of (probability - outcome).
-    size, hits : callable
-        Number of entries and sum of outcomes, shape (R, bins); few norms need them.
-    """
-
-    total: FloatArray
-    gap: FloatArray
-    size: Callable[[], FloatArray]
-    hits: Callable[[], FloatArray]
 
 
 @dataclass(frozen=True)
@@ -84,52 +66,36 @@ class BinnedError:
         return evaluate
 
     def value_and_deviations(self, gold: IntArray) -> tuple[float, Statistic]:
-        """Return the error, and the function from (R, n) counts to (R, 2) deviations from it.
+        """Return the error, and the function from (R, n) counts to (R, 3) deviations from it.
 
         A deviation is a resampled error minus the error resampled from, whose distribution
         stands for that of the measured error around the true one. How much of a measured gap
-        is real is unknown, so the second deviation is that of a second world, in which bins
-        whose gap lies within `noise_limit` standard errors of 0 have no gap: their resampled
-        gaps lie around 0 instead of around the measured gap. Bins are those of the questions
-        themselves there, also where the first world cuts them anew.
+        is real is unknown, and the distribution depends on it. The first column resamples the
+        error as it is; the others hold what it may be at the least and at the most, see
+        `error_bounds`. The norms "l2", "max" and "debiased" have the first column only.
         """
+        if self.norm not in BOUNDED_NORMS:
+            resampled, value = self.resampled(gold), self.value(gold)
+            return value, lambda counts: (resampled(counts) - value)[:, None]
         uniform = self.binning == "uniform"
         fixed = self._fixed_bins(gold)
         sums = fixed if uniform else self._cut_anew(gold)
-        limit = noise_limit(sum(int(bins.max(initial=-1)) + 1 for bins in self._bins))
-        shifts = [
-            self._noise(*each, gold, limit) for each in zip(self.groups, self._bins, strict=True)
-        ]
         over_groups = self._over_groups(gold.size)
+        bounds = error_bounds(self.groups, self._bins, gold, self.norm)
 
         def errors(counts: FloatArray) -> FloatArray:
             taken = sums(counts)
-            moved = taken if uniform else fixed(counts)
-            moved = [
-                replace(each, gap=each.gap - shift)
-                for each, shift in zip(moved, shifts, strict=True)
+            kept = taken if uniform else fixed(counts)
+            worlds = [
+                [combine(each, self.norm) for each in taken],
+                [each.least(of) for each, of in zip(bounds.groups, kept, strict=True)],
+                bounds.most(kept),
             ]
-            worlds = [[combine(each, self.norm) for each in world] for world in (taken, moved)]
             return np.stack([over_groups(world, counts) for world in worlds], axis=1)
 
         centre = errors(np.ones((1, gold.size)))
-        return float(centre[0, 0]), lambda counts: errors(counts) - centre
-
-    @staticmethod
-    def _noise(group: Group, bins: IntArray, gold: IntArray, limit: float) -> FloatArray:
-        """Return the gap sum of each bin where it may be noise, 0 where it is not.
-
-        The variance of a sum is that among the questions or, where it is larger (all answers
-        in a bin right), that of outcomes as probable as the values say.
-        """
-        gaps = group.values - group.outcome(gold)
-        n_bins = int(bins.max(initial=-1)) + 1
-        total, squares, expected = (
-            np.bincount(bins, weights=weights, minlength=n_bins)
-            for weights in (gaps, gaps**2, group.values * (1 - group.values))
-        )
-        variance = np.maximum(squares - total**2 / gold.size, expected)
-        return np.where(total**2 <= limit**2 * variance, total, 0.0)
+        shift = np.array([0.0, -bounds.unseen, bounds.excess])
+        return float(centre[0, 0]), lambda counts: errors(counts) - centre + shift
 
     def _over_groups(self, n: int) -> Callable[[list[FloatArray], FloatArray], FloatArray]:
         """Return the mean of the groups' errors, weighted by their entries in a resample."""
@@ -282,15 +248,6 @@ class BinnedError:
         return sums
 
 
-def noise_limit(n_bins: int) -> float:
-    """Return the number of standard errors of 0 within which a bin's gap may be noise.
-
-    The largest of B gaps that are all noise lies around √(2 log B) standard errors: with a limit
-    that does not grow with B, some bins of any calibrated model are taken for off.
-    """
-    return max(2.0, float(np.sqrt(2 * np.log(max(n_bins, 1)))) + 0.5)
-
-
 def _table(rows: IntArray, bins: IntArray, weights: FloatArray, n: int) -> sparse.csr_array:
     """Return the (n, bins) table with each entry's weight in the row of its question."""
     return sparse.csr_array((weights, (rows, bins)), shape=(n, int(bins.max(initial=-1)) + 1))
@@ -302,32 +259,6 @@ def _marked(rows: Sequence[IntArray], n: int) -> FloatArray:
     for k, of_group in enumerate(rows):
         marked[of_group, k] = 1.0
     return marked
-
-
-def combine(sums: BinSums, norm: str) -> FloatArray:
-    """Return one error per resample from the sums over its bins; 0 where there are no entries."""
-    if norm == "l1":
-        return ratio(np.abs(sums.gap).sum(axis=1), sums.total)
-    if norm in ("over", "under"):
-        gap = sums.gap if norm == "over" else -sums.gap
-        return ratio(np.maximum(gap, 0.0).sum(axis=1), sums.total)
-    size = sums.size()
-    if norm == "max":
-        return np.asarray(ratio(np.abs(sums.gap), size).max(axis=1, initial=0.0))
-    squared = ratio(sums.gap**2, size)
-    if norm == "debiased":
-        # Kumar et al. 2019: take the sampling variance of a bin's accuracy off its squared
-        # gap. A bin of one entry has no such estimate and counts as 0, as in their code.
-        hits = sums.hits()
-        bias = ratio(hits * (size - hits), size * (size - 1))
-        squared = np.where(size > 1, squared - bias, 0.0)
-    return np.sqrt(np.maximum(ratio(squared.sum(axis=1), sums.total), 0.0))
-
-
-def ratio(above: FloatArray, below: FloatArray, *, otherwise: float = 0.0) -> FloatArray:
-    """Divide elementwise, `otherwise` where there is nothing to divide by."""
-    out = np.full(np.broadcast_shapes(above.shape, below.shape), otherwise)
-    return np.asarray(np.divide(above, below, out=out, where=below > 0))
 
 
 def point_value(statistic: Statistic, n: int) -> float:

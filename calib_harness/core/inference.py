@@ -49,16 +49,12 @@ def bootstrap(
 
     How large the bias is depends on gaps between confidence and accuracy that the data leave
     open: it is small where a bin's gap is real, and largest where it is only noise. Intervals
-    of binned errors therefore hold two worlds: one in which each measured gap is real, one in
-    which each gap within `noise_limit` standard errors of 0 is noise, a limit that grows with the
-    number of bins (see `BinnedError.value_and_deviations`). They are stretched to the value
-    itself, which for a well calibrated model is nearly all bias and lies at the upper end: an
-    ECE of .04 with the interval (0, .04) is one that a calibrated model might show. That gaps near
-    0 are set to 0 follows Fang and Santos (2019); joining both worlds is ours and has no proof.
-    Simulated (`benchmarks/RESULTS.md`), the interval held a true ECE in 95 % of data sets of 421
-    questions, in the worst cell in 83 %, a true SCE in 97 % (87 %). With 100 questions of ten
-    choices it left out the true SCE of 0 of sharp calibrated models in half of all data sets:
-    read SCE off `excesses` there.
+    of binned errors therefore reach from what the error would be if all gaps that may be noise
+    were noise, to what it would be if all of them were real (see `gap_bounds`; the first holds by
+    the triangle inequality, the second because |x| lies above its tangents). They hold the value,
+    which for a well calibrated model is nearly all bias: an ECE of .04 with the interval
+    (0, .08) is one that a calibrated model might show. Simulated (`benchmarks/RESULTS.md`), they
+    hold the true error in 95 % of data sets in every cell; they are wide for it.
 
     Resamples in which a metric is undefined (AUROC without a wrong answer) are left out; there
     is neither standard error nor interval for an infinite value.
@@ -145,17 +141,15 @@ def paired_bootstrap(
     Both models are resampled together. In each world (see `bootstrap`) the interval of the
     change d is the basic one, of the reflected resamples r = 2 d - d*. Alignment changes how
     widely confidences spread and with it the bias of a plug-in calibration error, by how much
-    the data leave open: the interval of a binned error holds those of all four pairs of a
+    the data leave open: the interval of a binned error holds those of all pairs of a
     world of the base and a world of the aligned model, and d. The two-sided p-value fits the
     interval: the largest over the pairs of min(1, 2 (1 + #{r of the other sign or 0}) / (1 + R))
     over the R resamples in which the change is defined; one is added because the data are a
     possible resample themselves.
 
-    This is on the careful side. Simulated (`benchmarks/RESULTS.md`: 421 questions, four shapes of
-    confidence, four kinds of gaps), the interval held the true change of ECE in 97 % of data
-    sets (least in a cell: 85 %) and that of SCE in 99.8 %; p < .05 never came where both models
-    were calibrated. A change of ECE of .06 was found in 13 % of data sets, one of SCE in none: the
-    paired test of `calibration_losses` is the primary one.
+    This is on the careful side: p < .05 hardly ever comes where both models are calibrated, and
+    changes of ECE of .06 are mostly missed in a few hundred questions (`benchmarks/RESULTS.md`).
+    The paired test of `calibration_losses` is the primary one.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ same questions can be told apart by a paired t-test.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,9 @@ from calib_harness.core.checks import (
     check_choice_of,
     check_fraction,
 )
+from calib_harness.core.loss_ranges import LossRange, losses_by_temperature
 from calib_harness.core.recalibrators import cross_fit
+from calib_harness.core.resampling import PairedChange
 
 _SCORES = {"nll": log_losses, "brier": brier_losses}
 SCORES = tuple(_SCORES)
@@ -143,21 +145,97 @@ def calibration_losses(
 
 
 def calibration_loss(
-    probs: npt.ArrayLike, gold: npt.ArrayLike, *, level: float = 0.95, **options: Any
+    probs: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    *,
+    score: str = "nll",
+    method: str = "temperature",
+    level: float = 0.95,
+    clusters: IntArray | None = None,
+    **options: Any,
 ) -> MeanTest:
     """Return the mean of `calibration_losses`, whose further arguments these are, with interval.
 
-    A recalibration that is fitted by the score itself (NLL) saves nothing at the least: an
-    interval that lies below 0, for what fitting on a sample costs, is extended to it.
+    The interval is one of what the best temperature saves. Its low end is that of the mean, which
+    saves less; its high end is the highest over all temperatures that the data do not rule out
+    (`loss_ranges`), and not below 0. With a method other than temperature there is no high end.
+    `clusters` are those of `mean_test`.
 
     Examples
     --------
     >>> found = calibration_loss([[0.8, 0.2]] * 6000, [0, 0, 1] * 2000, score="brier")
     >>> round(found.mean, 3), round(found.low, 3), round(found.high, 3)  # 2 (.8 - 2/3)² = .0356
-    (0.035, 0.029, 0.042)
+    (0.035, 0.028, 0.042)
     """
-    found = mean_test(calibration_losses(probs, gold, **options), level=level)
-    return replace(found, high=float(np.maximum(found.high, 0.0)))  # NaN stays NaN
+    losses = calibration_losses(probs, gold, score=score, method=method, **options)
+    found = mean_test(losses, level=level, clusters=clusters)
+    if method != "temperature" or np.isnan(found.stderr):
+        return replace(found, high=float("nan"))
+    answers = Answers.of(probs, gold)
+    by_temperature = losses_by_temperature(answers.probs, answers.gold, score)
+    nothing = LossRange.of_one(np.zeros(len(answers)))
+    low, high = by_temperature.interval(nothing, _quantile(len(answers), level))
+    # The log-loss is what a temperature is best for: no other saves more.
+    low = found.low if score == "nll" else min(found.low, low)
+    return replace(found, low=low, high=max(high, found.high, 0.0))
+
+
+def calibration_loss_change(
+    probs_base: npt.ArrayLike,
+    probs_aligned: npt.ArrayLike,
+    gold: npt.ArrayLike,
+    *,
+    score: str = "nll",
+    level: float = 0.95,
+    losses: tuple[FloatArray, FloatArray] | None = None,
+    **options: Any,
+) -> PairedChange:
+    """Return the change of `calibration_loss` on the same questions, temperatures cross-fitted.
+
+    The p-value is that of the paired t-test of `calibration_losses`. The interval is one of the
+    change of what either model's best temperature saves, over all temperatures that the data do
+    not rule out. It is wider than the test needs and may hold 0 where p < .05.
+
+    Parameters
+    ----------
+    probs_base, probs_aligned : array_like, shape (n, K)
+        Probabilities of the choices, NaN where a choice does not exist.
+    gold : array_like, shape (n,)
+        Index of the right choice.
+    score, **options
+        As for `calibration_losses`; folds are shared.
+    level : float
+        Coverage of the interval.
+    losses : tuple of ndarray, optional
+        What `calibration_losses` gave of either model, if that is known.
+
+    Examples
+    --------
+    >>> sure, right = [[0.9, 0.1]] * 300, [[0.667, 0.333]] * 300
+    >>> found = calibration_loss_change(right, sure, [0, 0, 1] * 100)
+    >>> round(found.change, 1), found.p_value < 0.01
+    (0.2, True)
+    """
+    sides = [Answers.of(probs, gold) for probs in (probs_base, probs_aligned)]
+    if losses is None:
+        first, second = (calibration_losses(s.probs, gold, score=score, **options) for s in sides)
+        losses = first, second
+    base, aligned = losses
+    test = mean_test(aligned - base, level=level)
+    found = PairedChange(float(base.mean()), float(aligned.mean()), test.mean, *astuple(test)[1:])
+    same = np.array_equal(sides[0].probs, sides[1].probs, equal_nan=True)
+    if same or np.isnan(test.stderr):
+        return found
+    ranges = [losses_by_temperature(side.probs, side.gold, score) for side in sides]
+    # A temperature is the best one for the log-loss: no other saves more of it.
+    least = [LossRange.of_one(losses) for losses in (base, aligned)] if score == "nll" else ranges
+    quantile = _quantile(base.size, level)
+    low, high = least[1].interval(ranges[0], quantile)[0], ranges[1].interval(least[0], quantile)[1]
+    return replace(found, low=min(low, test.low), high=max(high, test.high))
+
+
+def _quantile(n: int, level: float) -> float:
+    return float(stats.t.ppf((1 + level) / 2, n - 1))
 
 
 def mean_test(
@@ -200,6 +278,6 @@ def mean_test(
     stderr = float(np.sqrt((residuals**2).sum() * n / (n - 1)) / y.size)
     if stderr == 0:
         return MeanTest(mean, 0.0, mean, mean, 1.0 if mean == 0 else 0.0)
-    half = stderr * float(stats.t.ppf((1 + level) / 2, n - 1))
+    half = stderr * _quantile(n, level)
     p_value = float(2 * stats.t.sf(abs(mean) / stderr, n - 1))
     return MeanTest(mean, stderr, mean - half, mean + half, p_value)

@@ -207,24 +207,41 @@ def smooth_error(pairs: list[tuple[float, int]], width: float, n_strips: int = 8
     return float(area) / len(pairs)
 
 
-def deviation_without_small_gaps(
+def least_and_most_deviation(
     pairs: list[tuple[float, int]], rows: list[int], n_bins: int
-) -> float:
-    """Resampled ECE minus the ECE resampled from, if small gaps are noise."""
-    n, resampled, resampled_from = len(pairs), 0.0, 0.0
-    n_occupied = len({uniform_bin(confidence, n_bins) for confidence, _ in pairs})
-    limit = max(2.0, math.sqrt(2 * math.log(n_occupied)) + 0.5)
+) -> tuple[float, float]:
+    """Resampled ECE minus the ECE resampled from, if gaps keep their signs, or may be noise."""
+    n, least, most = len(pairs), 0.0, 0.0
     members: dict[int, list[int]] = {}
     for i, (confidence, _) in enumerate(pairs):
         members.setdefault(uniform_bin(confidence, n_bins), []).append(i)
+    limit = max(2.0, math.sqrt(2 * math.log(len(members))) + 0.5)
+    signed, noise = [0.0] * n, 0.0
     for bin_members in members.values():
         gaps = {i: pairs[i][0] - pairs[i][1] for i in bin_members}
-        gap = sum(gaps.values()) / n
-        mean_square = sum(g * g for g in gaps.values()) / n
-        binomial = sum(pairs[i][0] * (1 - pairs[i][0]) for i in bin_members) / n
-        stderr = math.sqrt(max(mean_square - gap**2, binomial) / n)
-        true_gap = gap if abs(gap) > limit * stderr else 0.0
-        drawn = sum(gaps[i] for i in rows if i in gaps) / n
-        resampled += abs(true_gap + drawn - gap)
-        resampled_from += abs(true_gap)
-    return resampled - resampled_from
+        gap, squares = sum(gaps.values()), sum(g * g for g in gaps.values())
+        binomial = sum(pairs[i][0] * (1 - pairs[i][0]) for i in bin_members)
+        stderr = math.sqrt(max(squares - gap**2 / n, binomial))
+        drawn = sum(gaps[i] for i in rows if i in gaps)
+        sign = (gap > 0) - (gap < 0)
+        least += (sign * drawn - abs(gap)) / n
+        if abs(gap) > limit * stderr + limit**2 / 3:
+            most += (abs(drawn) - abs(gap)) / n
+        else:
+            most += abs(drawn - gap) / n
+            noise += mean_gap_if_calibrated([pairs[i][0] for i in bin_members]) / n
+            noise -= 0.736 * math.sqrt(squares) / n
+        for i in bin_members:
+            signed[i] = sign * gaps[i]
+    seen = float(np.var(signed))
+    possible = max(seen, sum(c * (1 - c) for c, _ in pairs) / n) + 1 / n
+    return least - 2 * (math.sqrt(possible / n) - math.sqrt(seen / n)), most + max(noise, 0.0)
+
+
+def mean_gap_if_calibrated(chances: list[float]) -> float:
+    """E |Σ (p_i - a_i)| for independent a_i, right with probability p_i."""
+    distribution = [1.0]
+    for p in chances:
+        wrong, right = [*distribution, 0.0], [0.0, *distribution]
+        distribution = [(1 - p) * x + p * y for x, y in zip(wrong, right, strict=True)]
+    return sum(x * abs(sum(chances) - hits) for hits, x in enumerate(distribution))

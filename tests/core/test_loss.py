@@ -38,6 +38,34 @@ def test_an_overconfident_model_loses_what_its_temperature_costs() -> None:
     assert abs(calibrated.mean) < 0.0005
 
 
+@pytest.mark.parametrize("score", ["nll", "brier"])
+def test_interval_of_a_change_is_the_widest_over_possible_temperatures(score: str) -> None:
+    probs, gold = random_questions(np.random.default_rng(5), 150)
+    sharp = ch.apply_temperature(np.log(probs), 0.6)
+    found = ch.calibration_loss_change(probs, sharp, gold, score=score)
+    losses = [ch.calibration_losses(p, gold, score=score) for p in (probs, sharp)]
+    test = stats.ttest_rel(losses[1], losses[0])
+    assert (found.change, found.p_value) == pytest.approx(
+        (test.statistic * found.stderr, test.pvalue)
+    )
+    assert found.low <= test.confidence_interval().low
+    assert found.high >= test.confidence_interval().high
+    # The sharp model's loss at temperatures around its best one, 1/.6.
+    of_one = {"nll": ch.nll, "brier": ch.brier_score}[score]
+    for t in (1.5, 1.7):
+        best = ch.apply_temperature(np.log(sharp), t)
+        saved = of_one(sharp, gold) - of_one(best, gold)
+        assert found.low < saved - losses[0].mean() < found.high
+
+
+def test_loss_of_a_calibrated_model_reaches_above_what_its_fit_cost() -> None:
+    probs, gold = random_questions(np.random.default_rng(6), 100)
+    found = ch.calibration_loss(probs, gold)
+    assert found.low < 0 < found.high
+    assert found.high > ch.mean_test(ch.calibration_losses(probs, gold)).high
+    assert math.isnan(ch.calibration_loss(probs, gold, method="isotonic").high)
+
+
 def test_isotonic_losses_see_what_temperature_does_not() -> None:
     # Below .7 right more often than said, above it less often: no temperature mends both.
     rng = np.random.default_rng(2)

@@ -1,0 +1,115 @@
+"""What a calibration loss may be, given that the best temperature is known by a sample only.
+
+A temperature fitted on a sample saves less of other questions than the best one, by an amount
+that matters where there is little to save: there the mean of cross-fitted losses is no normal
+variable around the true loss. At any one temperature it is one. So intervals hold those of every
+temperature that the data do not rule out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import optimize
+
+from calib_harness.core.checks import FloatArray, IntArray
+from calib_harness.core.confidence import softmax_scores
+from calib_harness.core.recalibration import LARGEST_INVERSE, SMALLEST_INVERSE
+
+_N_TEMPERATURES = 9
+_STANDARD_ERRORS = 2.0  # of the score test that rules temperatures out
+_TINY = 1e-300
+
+
+@dataclass(frozen=True)
+class LossRange:
+    """Losses of the same questions, counted in several ways.
+
+    Attributes
+    ----------
+    losses : ndarray, shape (G, n)
+        Finite.
+    unseen : ndarray, shape (G,)
+        Variance of a loss that the sample lacks: what it would be if the temperature were
+        the true one, less what it is, where that is above 0. Wrong answers of a sure model are
+        too rare to be seen in few questions.
+    """
+
+    losses: FloatArray
+    unseen: FloatArray
+
+    @classmethod
+    def of_one(cls, losses: FloatArray) -> LossRange:
+        """Return losses that are counted in one way."""
+        return cls(losses[None, :], np.zeros(1))
+
+    def interval(self, minus: LossRange, quantile: float) -> tuple[float, float]:
+        """Return the ends of mean difference ± quantile × standard error, over all ways."""
+        n = self.losses.shape[1]
+        means = [each.losses.mean(axis=1) for each in (self, minus)]
+        first, second = (
+            each.losses - mean[:, None] for each, mean in zip((self, minus), means, strict=True)
+        )
+        variance = (first**2).mean(axis=1)[:, None] + (second**2).mean(axis=1)
+        variance = variance - 2 * first @ second.T / n + self.unseen[:, None] + minus.unseen
+        half = quantile * np.sqrt(np.maximum(variance, 0.0) / (n - 1))
+        difference = means[0][:, None] - means[1]
+        return float((difference - half).min()), float((difference + half).max())
+
+
+def losses_by_temperature(probs: FloatArray, gold: IntArray, score: str) -> LossRange:
+    """Return the losses of questions at temperatures that a score test does not rule out.
+
+    Parameters
+    ----------
+    probs : ndarray, shape (n, K)
+        NaN where a choice does not exist.
+    gold : ndarray of int, shape (n,)
+    score : {"nll", "brier"}
+
+    Returns
+    -------
+    LossRange
+        Choices of probability 0 count as 1e-300.
+    """
+    scores = np.log(np.maximum(probs, _TINY))
+    rows, found, unseen = np.arange(len(gold)), [], []
+    for log_inverse in np.linspace(*_possible(scores, gold), _N_TEMPERATURES):
+        scaled = softmax_scores(scores * np.exp(log_inverse))
+        if score == "nll":
+            saved = np.log(np.maximum(scaled, _TINY)) - scores
+        else:
+            saved = (_offsets(probs) - _offsets(scaled))[:, None] - 2 * (probs - scaled)
+        mean = np.nansum(scaled * saved, axis=1)
+        likely = float((np.nansum(scaled * saved**2, axis=1) - mean**2).mean())
+        found.append(saved[rows, gold])
+        unseen.append(max(likely - float(found[-1].var()), 0.0))
+    return LossRange(np.array(found), np.array(unseen))
+
+
+def _offsets(probs: FloatArray) -> FloatArray:
+    """Return the part of each Brier score that does not depend on gold."""
+    return np.asarray(np.nansum(probs**2, axis=1))
+
+
+def _possible(scores: FloatArray, gold: IntArray) -> tuple[float, float]:
+    """Return the least and the largest log 1/T at which the score test does not reject."""
+    ends = float(np.log(SMALLEST_INVERSE)), float(np.log(LARGEST_INVERSE))
+
+    def statistic(log_inverse: float) -> float:
+        scaled = softmax_scores(scores * np.exp(log_inverse))
+        expected = np.nansum(scaled * scores, axis=1)
+        slopes = expected - scores[np.arange(len(gold)), gold]
+        likely = float((np.nansum(scaled * scores**2, axis=1) - expected**2).mean())
+        spread = max(float((slopes**2).mean()), likely, _TINY)
+        return float(slopes.mean() * np.sqrt(len(gold) / spread))
+
+    def crossing(value: float) -> float:
+        if statistic(ends[0]) >= value:
+            return ends[0]
+        if statistic(ends[1]) <= value:
+            return ends[1]
+        return float(optimize.brentq(lambda at: statistic(at) - value, *ends, xtol=0.01))
+
+    return crossing(-_STANDARD_ERRORS), crossing(_STANDARD_ERRORS)
