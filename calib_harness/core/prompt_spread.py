@@ -59,8 +59,9 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
     Questions are resampled together for all prompts and both models. A variance over prompts is
     too large by the variance that drawing the questions adds; resamples tell how large that is,
     and it is taken off (down to 0). Intervals are basic ones: the truth lies as far from what was
-    measured as that lies from its resamples. They are for the prompts that were asked: what
-    other prompts would give, `change_spread` tells.
+    measured as that lies from its resamples. Spreads and shares end at 0 or 1, where resamples can
+    lie on one side only: their intervals hold the percentile interval as well. All are for the
+    prompts that were asked: what other prompts would give, `change_spread` tells.
 
     Parameters
     ----------
@@ -83,8 +84,8 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
     _, low, high = interval_over(change, [of_change], _LEVEL, (-np.inf, np.inf))
     spreads = [_spread(table[side], moved[:, side]) for side in (0, 1)]
     grown = spreads[1].value - spreads[0].value
-    of_grown = spreads[1].deviations - spreads[0].deviations
-    _, spread_low, spread_high = interval_over(grown, [of_grown], _LEVEL, (-np.inf, np.inf))
+    of_grown = _both_ways(spreads[1].deviations - spreads[0].deviations)
+    _, spread_low, spread_high = interval_over(grown, of_grown, _LEVEL, (-np.inf, np.inf))
     apart = _spread(table[1] - table[0], moved[:, 1] - moved[:, 0])
     share, share_low, share_high = _share(apart, change, of_change, table.shape[1])
     if not _is_any(table[1] - table[0], moved[:, 1] - moved[:, 0]):
@@ -101,7 +102,7 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
         spread_change=grown,
         spread_low=spread_low,
         spread_high=spread_high,
-        spread_p_value=two_sided_over(grown, [of_grown]),
+        spread_p_value=two_sided_over(grown, of_grown),
         change_spread=apart.value,
         share=share,
         share_low=share_low,
@@ -128,6 +129,11 @@ def _spread(values: FloatArray, moved: FloatArray) -> _Spread:
     return _Spread(value, resampled - measured, measured, resampled)
 
 
+def _both_ways(deviations: FloatArray) -> list[FloatArray]:
+    """Return deviations as they are, for the basic interval, and mirrored, for the percentiles."""
+    return [deviations, -deviations]
+
+
 def _is_any(changes: FloatArray, moved: FloatArray) -> bool:
     """Tell whether (J,) changes are larger than their (R, J) resamples' noise makes them."""
     noise = ((moved - moved.mean(axis=0)) ** 2).mean(axis=1)
@@ -148,5 +154,5 @@ def _share(
     value = part(np.array(apart.value), np.array(change**2 - noise))
     measured = part(np.array(apart.measured), np.array(change**2))
     resampled = part(apart.resampled, (change + of_change - of_change.mean()) ** 2 - noise)
-    _, low, high = interval_over(float(value), [resampled - measured], _LEVEL, (0.0, 1.0))
+    _, low, high = interval_over(float(value), _both_ways(resampled - measured), _LEVEL, (0.0, 1.0))
     return float(value), low, high
