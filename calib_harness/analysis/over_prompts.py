@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib_harness.analysis.joining import SharedQuestions, shared_questions
+from calib_harness.analysis.joining import SharedQuestions, on_shared_questions, shared_questions
 from calib_harness.analysis.matching import Models
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.paired import check_options, report_questions
@@ -26,6 +26,8 @@ from calib_harness.predictions.table import Floats, Header, Predictions
 logger = logging.getLogger(__name__)
 
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll", "overconfidence")
+#: Probabilities that are nowhere farther apart are those of one prompt, computed twice.
+_SAME = 1e-4
 
 
 def compare_over_prompts(
@@ -40,9 +42,11 @@ def compare_over_prompts(
 ) -> pd.DataFrame:
     """Compare pairs of models over the prompts under which both were asked the same questions.
 
-    A prompt is a task's variant (``arc_easy_calib_prompt_plain``), its number of shots and
-    whether the chat template was applied. Runs of one method are put together where the tasks
-    are variants of one benchmark and hold the same questions.
+    A prompt is a task's variant (``arc_easy_calib_prompt_plain``), its number of shots, whether
+    the chat template was applied, and the system instruction. Runs of one method are put together
+    where the tasks are variants of one benchmark and hold the same questions; of prompts under
+    which both models give the same probabilities, as ``arc_easy`` and ``arc_easy_calib_cloze``
+    are, one counts.
 
     Parameters
     ----------
@@ -81,6 +85,9 @@ def compare_over_prompts(
                 logger.warning("pair %s / %s: %s", base, aligned, models.unknown(name))
         if labels[0] is None or labels[1] is None:
             continue
+        if labels[0] == labels[1]:
+            logger.warning("pair %s / %s: both are the model %s", base, aligned, labels[0])
+            continue
         sides = [_by_prompt(models.of(label)) for label in labels if label]
         names = {"family": family, "base": labels[0], "aligned": labels[1]}
         for key in sides[0].keys() & sides[1].keys():
@@ -99,13 +106,27 @@ def _by_prompt(runs: Iterable[Predictions]) -> dict[tuple[str, str], dict[str, P
     """Return a model's newest run under each prompt, by benchmark and method."""
     found: dict[tuple[str, str], dict[str, Predictions]] = defaultdict(dict)
     for run in sorted(runs, key=lambda run: run.header.date):
-        found[run.header.benchmark, run.header.method][_prompt_of(run.header)] = run
+        under, prompt = found[run.header.benchmark, run.header.method], _prompt_of(run.header)
+        if prompt in under and under[prompt].header.settings != run.header.settings:
+            logger.warning(
+                "%s, %s: run with %r and with %r; the newer, the last, is used",
+                run.header.label,
+                prompt,
+                under[prompt].header.settings,
+                run.header.settings,
+            )
+        under[prompt] = run
     return found
 
 
 def _prompt_of(header: Header) -> str:
     shots = "" if header.n_shot is None else f", {header.n_shot}-shot"
-    return f"{header.task}{shots}{', chat template' if header.chat_template else ''}"
+    asked = "".join(f", {part}" for part in header.settings.split(", ") if _is_of_prompt(part))
+    return f"{header.task}{shots}{', chat template' if header.chat_template else ''}{asked}"
+
+
+def _is_of_prompt(setting: str) -> bool:
+    return setting.startswith(("system_instruction", "fewshot_as_multiturn"))
 
 
 def _rows(
@@ -115,7 +136,7 @@ def _rows(
     options: SummaryOptions,
 ) -> list[dict[str, Any]]:
     """One row per metric, over the prompts that both models were asked under."""
-    prompts = [prompt for prompt in base if prompt in aligned]
+    prompts = _distinct([prompt for prompt in base if prompt in aligned], base, aligned)
     if len(prompts) < 2:
         return []
     runs = [side[prompt] for side in (base, aligned) for prompt in prompts]
@@ -137,6 +158,26 @@ def _rows(
             | {"prompts": "; ".join(prompts)}
         )
     return rows
+
+
+def _distinct(prompts: Sequence[str], *sides: dict[str, Predictions]) -> list[str]:
+    """Leave out prompts that are others by another name: no run tells them apart."""
+    kept: list[str] = []
+    for prompt in prompts:
+        same = [old for old in kept if all(_is_same(side[old], side[prompt]) for side in sides)]
+        if same:
+            logger.warning("%s and %s ask the same: one of them counts", same[0], prompt)
+        else:
+            kept.append(prompt)
+    return kept
+
+
+def _is_same(one: Predictions, other: Predictions) -> bool:
+    shared = on_shared_questions([one, other])
+    first, second = (run.probs for run in shared)
+    if not len(first) or first.shape != second.shape:
+        return False
+    return np.allclose(first, second, atol=_SAME, equal_nan=True)
 
 
 def _resampled(shared: SharedQuestions, options: SummaryOptions) -> tuple[Floats, Floats]:

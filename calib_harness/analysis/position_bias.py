@@ -13,6 +13,7 @@ import pandas as pd
 from calib_harness.core.checks import FloatArray, IntArray
 from calib_harness.core.choice_order import (
     by_content,
+    is_balanced,
     letter_effect,
     letter_prior,
     letter_probs,
@@ -25,6 +26,7 @@ from calib_harness.core.nulls import Null, calibrated_null
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.resampling import Draws, changes_between, estimates_of
 from calib_harness.predictions.asked_orders import AskedOrders
+from calib_harness.predictions.table import Header
 
 DEFAULT_METRICS = ("acc", "ece", "sce", "brier_score", "nll")
 METHODS = ("choice", "choice-permuted", "choice-prior-free")
@@ -33,20 +35,20 @@ _OF_BIAS = ("ece", "sce")
 
 @dataclass(frozen=True)
 class PositionBias:
-    """Tables over the logs that hold several orders.
+    """Tables over the logs that hold several orders; a run is named by model, task and settings.
 
     Attributes
     ----------
     values : DataFrame
-        One row per model × task × metric × method: the value with its interval, and its change
+        One row per run × metric × method: the value with its interval, and its change
         from `choice`, with the paired interval and p-value. For `ece` and `sce` also `null`, what
         a calibrated model with these probabilities would show, and `share`: by how much of what
         it shows under `choice` beyond chance the metric falls, with an interval; blank where it
         is not beyond chance.
     letters : DataFrame
-        One row per model × task × number of choices × letter: the prior with its interval.
+        One row per run × number of choices × letter: the prior with its interval.
     answers : DataFrame
-        One row per model × task: questions, orders, in how many the answer changes with the order.
+        One row per run: questions, orders, in how many the answer changes with the order.
     """
 
     values: pd.DataFrame
@@ -82,7 +84,7 @@ def position_bias(
     """
     values, letters, answers = [], [], []
     for one in asked:
-        about = {"model": one.header.model, "task": one.header.task}
+        about = _about(one.header)
         probs = probs_by_method(one)
         usable = ~np.any([np.isnan(table).all(axis=1) for table in probs.values()], axis=0)
         values += [
@@ -104,7 +106,8 @@ def position_bias(
 def probs_by_method(asked: AskedOrders) -> dict[str, FloatArray]:
     """Return each question's probabilities by method, (n, K_max), NaN where a choice is not.
 
-    `choice-prior-free` is left out where no orders are balanced (`is_balanced`).
+    `choice-prior-free` is left out where some question's orders are not balanced (`is_balanced`):
+    random orders of two choices are, and all methods would be computed on such questions alone.
     """
     n_choices = np.array([table.shape[1] for table in asked.logprobs])
     averaged = [
@@ -120,9 +123,20 @@ def probs_by_method(asked: AskedOrders) -> dict[str, FloatArray]:
             free[i] = row
     given = [letter_probs(table[0]) for table in asked.logprobs]
     found = dict(zip(METHODS, map(pack_scores, (given, averaged, free)), strict=True))
-    if np.isnan(found["choice-prior-free"]).all():
+    if np.isnan(found["choice-prior-free"]).all() or not all(map(is_balanced, asked.shown)):
         del found["choice-prior-free"]
     return found
+
+
+def _about(header: Header) -> dict[str, Any]:
+    """Return what tells a run from the others of its model and task."""
+    return {
+        "model": header.label,
+        "task": header.task,
+        "n_shot": header.n_shot,
+        "chat_template": header.chat_template,
+        "settings": header.settings,
+    }
 
 
 def _compared(

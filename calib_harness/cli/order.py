@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from calib_harness.cli.common import (
     split,
 )
 from calib_harness.cli.render import Format
+from calib_harness.errors import UserError
 
 
 def order(
@@ -29,6 +31,7 @@ def order(
     binning: Binning = "uniform",
     resamples: Annotated[int, typer.Option(help="Bootstrap resamples.")] = 1000,
     seed: Seed = 0,
+    table: Annotated[str | None, typer.Option(help="One only: values, letters or answers.")] = None,
     form: Form = None,
     output: Output = None,
 ) -> None:
@@ -52,6 +55,13 @@ def order(
     from calib_harness.predictions.asked_orders import read_orders
     from calib_harness.predictions.load import PredictionStream
 
+    titles = {
+        "values": "Metrics in the order given, averaged over orders, and freed of the prior",
+        "letters": "Prior over letters",
+        "answers": "Questions whose answer changes with the order",
+    }
+    if table is not None and table not in titles:
+        raise UserError(f"--table must be one of {', '.join(titles)}; got {table!r}.")
     chosen = choose_format(form, output)
     result = position_bias(
         read_orders(PredictionStream(logs, tasks=split(tasks), cache=False)),
@@ -61,15 +71,14 @@ def order(
         n_bins=n_bins,
         binning=binning,
     )
-    titles = {
-        "values": "Metrics in the order given, averaged over orders, and freed of the prior",
-        "letters": "Prior over letters",
-        "answers": "Questions whose answer changes with the order",
-    }
-    frames = {name: getattr(result, name) for name in titles}
-    if chosen is Format.csv:
-        emit(render_data({"values": result.values}, chosen), output)
-    elif chosen is Format.json:
+    if chosen is Format.csv and table is None:
+        table = "values"
+        logging.getLogger(__name__).info(
+            "CSV holds one table, values; name another with --table (letters, answers)"
+        )
+    names = list(titles) if table is None else [table]
+    frames = {name: getattr(result, name) for name in names}
+    if chosen in (Format.csv, Format.json):
         emit(render_data(frames, chosen), output)
     else:
         show({titles[name]: for_reading(frame) for name, frame in frames.items()}, chosen, output)

@@ -65,6 +65,8 @@ def for_reading(frame: pd.DataFrame) -> pd.DataFrame:
         chat = shown.pop("chat_template")
         if chat.nunique(dropna=False) > 1:
             shown.insert(list(shown.columns).index("n_shot") + 1, "chat_template", chat)
+    if "settings" in shown.columns and shown["settings"].nunique(dropna=False) == 1:
+        shown = shown.drop(columns="settings")
     if "gold" in shown.columns and not (shown["gold"] == NOT_VERIFIED).any():
         shown = shown.drop(columns="gold")
     # Counts of left-out questions appear where there are any.

@@ -120,6 +120,8 @@ def check_prompts(prompts: Any) -> dict[str, dict[str, Any]]:
         if name in variants:
             raise UserError(f"prompts holds two variants called {name!r}; rename one")
         variants[name] = keys
+    if not variants:
+        raise UserError(f"prompts is empty; expected {expected}")
     return variants
 
 

@@ -116,7 +116,7 @@ class _Cloze:
         head = shown.head.rstrip()
         if self.heading:
             head = head.removesuffix(self.heading).rstrip()
-        return Asked(head + shown.tail.rstrip(" "), list(shown.choices))
+        return Asked(head + shown.tail, list(shown.choices))
 
 
 def _shown(where: str, doc: Any, asked: Asked) -> ShownChoices:

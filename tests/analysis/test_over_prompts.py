@@ -80,3 +80,37 @@ def test_one_prompt_or_several_methods_are_nothing_to_compare():
 def test_losses_are_refused():
     with pytest.raises(UserError, match="cannot be compared over prompts"):
         compared(variants("b") + variants("a"), metrics=["calibration_loss"])
+
+
+def test_one_prompt_under_two_names_counts_once(caplog):
+    # The stock task and its calibration task looked like a model that depends on no prompt.
+    runs = [
+        replace(run, header=replace(run.header, task=task))
+        for model, power in (("b", 1.0), ("a", 2.0))
+        for run in [make_run(model, sharpness=power)]
+        for task in ("toy", "toy_calib_cloze")
+    ]
+    with pytest.raises(UserError, match="no pair has runs of one method under two prompts"):
+        compared(runs)
+    assert "toy, 0-shot and toy_calib_cloze, 0-shot ask the same" in caplog.text
+
+
+def test_a_system_instruction_is_a_prompt_and_other_settings_are_named(caplog):
+    told = "dtype=float16, system_instruction_sha=abc"
+    runs = variants("b")[:1] + variants("a")[:1]
+    runs += variants("b", settings=told)[:1] + variants("a", settings=told)[1:2]
+    runs = [replace(run, header=replace(run.header, task="toy_calib")) for run in runs]
+    [row] = compared(runs, metrics=["acc"]).to_dict("records")
+    assert row["prompts"] == "toy_calib, 0-shot; toy_calib, 0-shot, system_instruction_sha=abc"
+    assert not caplog.text
+    halved = [
+        replace(run, header=replace(run.header, settings="load_in_4bit=True")) for run in runs
+    ]
+    compared(runs + halved[:1], metrics=["acc"])
+    assert "run with '' and with 'load_in_4bit=True'" in caplog.text
+
+
+def test_a_model_is_no_pair_with_itself(caplog):
+    with pytest.raises(UserError, match="no pair has runs"):
+        compare_over_prompts(variants("a"), [("toy", "a", "a")], n_resamples=50)
+    assert "both are the model a" in caplog.text

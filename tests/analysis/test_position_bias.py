@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calib_harness import ece, load_predictions, sce
+from calib_harness import Header, ece, load_predictions, sce
 from calib_harness.analysis.position_bias import position_bias
 from calib_harness.errors import UserError
 from calib_harness.predictions import PredictionStream
-from calib_harness.predictions.asked_orders import read_orders
+from calib_harness.predictions.asked_orders import AskedOrders, read_orders
 from calib_harness.predictions.samples import write_example_log
 
 BIAS = np.array([0.1, 0.5, 0.25, 0.15])
@@ -137,3 +137,27 @@ def test_questions_that_cannot_be_used_are_counted(folder, truth, tmp_path):
     (tmp_path / source.name).write_text("\n".join([json.dumps(entry), *lines[2:40:2]]) + "\n")
     [asked] = read_orders(PredictionStream(tmp_path, cache=False))
     assert (len(asked.gold), asked.n_left_out) == (19, 1)
+
+
+def two_and_four_choices(n: int = 40) -> AskedOrders:
+    """Questions of two and of four choices in turn, each in the order given and reversed."""
+    rng = np.random.default_rng(2)
+    sizes = [2 + 2 * (i % 2) for i in range(n)]
+    logprobs = [np.log(rng.dirichlet(np.ones(k), size=2)) for k in sizes]
+    shown = [np.array([range(k), range(k)[::-1]]) for k in sizes]
+    header = Header("org/m", "step5", "toy", "", n_shot=5, chat_template=True)
+    return AskedOrders(header, logprobs, shown, rng.integers(2, size=n), 0)
+
+
+def test_orders_that_are_balanced_for_two_choices_do_not_leave_out_all_other_questions():
+    # Everything, `choice` included, was computed on the questions of two choices.
+    values = position_bias([two_and_four_choices()], metrics=["acc"], n_resamples=20).values
+    assert set(values.method) == {"choice", "choice-permuted"}
+    assert set(values.n) == {40}
+
+
+def test_runs_of_one_model_and_task_are_told_apart():
+    found = position_bias([two_and_four_choices()], metrics=["acc"], n_resamples=20)
+    for frame in (found.values, found.letters, found.answers):
+        first = frame.iloc[0]
+        assert (first.model, first.n_shot, first.chat_template) == ("org/m@step5", 5, True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -47,6 +48,33 @@ def test_order_says_what_to_do_where_logs_hold_one_order(
     code, _, err = call(monkeypatch, capsys, "order", tmp_path)
     assert code == 2
     assert "no log holds questions under several orders" in err
+
+
+def write_orders(folder: Path) -> None:
+    """Write a log of questions in two orders of their choices."""
+    write_example_log(folder, model="org/m", task="toy", n=20)
+    [log] = folder.rglob("samples_*.jsonl")
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    for entry in entries:
+        n = len(entry["resps"])
+        entry["resps"] *= 2
+        entry["calib_harness"] = {"gold": 0, "orders": [[*range(n)], [*range(n)][::-1]]}
+    log.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+
+
+def test_each_table_of_order_is_there_as_csv(monkeypatch, capsys, tmp_path: Path) -> None:
+    write_orders(tmp_path)
+    heads = {}
+    for name in ("values", "answers"):
+        _, out, _ = call(
+            *(monkeypatch, capsys, "order", tmp_path),
+            *("--resamples", 20, "--format", "csv", "--table", name),
+        )
+        [heads[name], *_] = csv.reader(io.StringIO(out))
+    assert "share" in heads["values"] or "null" in heads["values"]
+    assert "answer_changes" in heads["answers"]
+    code, _, err = call(monkeypatch, capsys, "order", tmp_path, "--table", "letter")
+    assert (code, "--table must be one of values, letters, answers" in err) == (2, True)
 
 
 def write_variant(folder: Path, model: str, variant: str, sharpness: float) -> None:

@@ -187,6 +187,15 @@ def test_the_other_prompt_is_read_from_the_one_there_is(write_task, yaml, form, 
     assert [derived._gold(doc) for doc in derived.task_docs] == [doc["gold"] for doc in QUESTIONS]
 
 
+def test_a_space_that_belongs_to_the_prompt_stays_before_the_choices_text(write_task):
+    # Where the stock delimiter is empty, "Answer:" and the choice stood in one word.
+    assert 'Answer:"' in CHOICE
+    yaml = CHOICE.replace('Answer:"', 'Answer: "').replace("version: 1.0", "prompt: cloze")
+    cloze = task_of(yaml + 'target_delimiter: ""\n', write_task)
+    asked = ["".join(request) for request in requests_of(cloze)]
+    assert asked == ["".join(request) for request in requests_of(task_of(CLOZE, write_task))]
+
+
 def test_a_task_that_asks_so_already_stays_as_it_is(write_task):
     same = task_of(CLOZE.replace("version: 1.0", "prompt: cloze"), write_task)
     assert requests_of(same) == requests_of(task_of(CLOZE, write_task))

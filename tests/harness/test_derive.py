@@ -224,6 +224,7 @@ def test_prompts_become_variants_in_a_group(tmp_path):
     ("prompts", "said"),
     [
         ("plain", "prompts holds 'plain'"),
+        ([], "prompts is empty"),
         ([{"name": "plain"}], "expected a list of entries with a name and one of doc_to_text"),
         ([{"name": "a b", "doc_to_text": "q"}], "prompts holds"),
         ([{"name": "a", "doc_to_choice": "c"}], "prompts holds"),
