@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,12 +13,17 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from calib_harness.analysis.against_nulls import (
+    NULL_COLUMNS,
+    errors_above_nulls,
+    null_cells,
+)
 from calib_harness.analysis.transfer import Temperatures, fit_temperatures, recalibrated
 from calib_harness.core.accuracy import choice_mass
 from calib_harness.core.inference import bootstrap_draws
 from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_loss, mean_test
 from calib_harness.core.metrics import METRICS, point_values
-from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.nulls import Null
 from calib_harness.core.options import Options
 from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
@@ -118,7 +123,10 @@ def metrics_frame(
         ``stderr``, ``low``, ``high`` (95 % bootstrap interval over questions; NaN without
         resamples). Beside ``ece`` stands the metric ``ece_null``: the ECE that a perfectly
         calibrated model with these confidences would show, its standard deviation and its
-        central 95 %. With `recalibrate` also ``temperature`` and ``ece_recalibrated``.
+        central 95 %. Calibration errors have ``null`` (the mean of a calibrated model), ``excess``
+        over it, ``p_calibrated`` (how often a calibrated model shows as much) and ``too_few``
+        (questions, for the error to decide anything). With `recalibrate` also ``temperature``
+        and ``ece_recalibrated``.
 
     Raises
     ------
@@ -144,7 +152,7 @@ def metrics_frame(
     rows: list[dict[str, Any]] = []
     for part in _in_parallel(predictions, options, temperatures, n_jobs):
         rows.extend(part)
-    columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS]
+    columns = [*RUN_COLUMNS, *COUNT_COLUMNS, *VALUE_COLUMNS, *NULL_COLUMNS]
     frame = pd.DataFrame(rows, columns=columns)
     whole = ("n_shot", "n_distinct", "n_truncated", "n_subjects")
     return frame.assign(**{name: whole_numbers(frame[name]) for name in whole})
@@ -165,7 +173,9 @@ def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
     -------
     DataFrame
         The columns of the run and counts, then for every metric ``NAME``, ``NAME_stderr``,
-        ``NAME_low`` and ``NAME_high``, in the order in which the metrics first appear.
+        ``NAME_low`` and ``NAME_high``, in the order in which the metrics first appear; of
+        calibration errors also ``NAME_null``, ``NAME_excess``, ``NAME_p_calibrated`` and
+        ``NAME_too_few``.
     """
     keys = [*RUN_COLUMNS, *COUNT_COLUMNS]
     again = frame.groupby([*keys, "metric"], dropna=False, sort=False).cumcount()
@@ -177,6 +187,9 @@ def wide_frame(frame: pd.DataFrame) -> pd.DataFrame:
         wide[metric] = part["value"]
         for column in ("stderr", "low", "high"):
             wide[f"{metric}_{column}"] = part[column]
+        for column in NULL_COLUMNS if part["null"].notna().any() else ():
+            if f"{metric}_{column}" not in frame["metric"].to_numpy():  # as ece_null is
+                wide[f"{metric}_{column}"] = part[column]
     return wide.reset_index(drop=True)
 
 
@@ -189,7 +202,7 @@ def _in_parallel(
     """Summarise in order, a few at a time, so that an iterator is never drained ahead."""
 
     def work(p: Predictions) -> list[dict[str, Any]]:
-        return summarise(p, options, temperatures)
+        return summarise(p, options, temperatures, nulls=options.metrics)
 
     if n_jobs <= 1:
         yield from map(work, predictions)
@@ -208,10 +221,13 @@ def summarise(
     options: SummaryOptions,
     temperatures: Temperatures | None = None,
     draws: dict[str, Draws] | None = None,
+    *,
+    nulls: Collection[str] = ("ece",),
 ) -> list[dict[str, Any]]:
     """Return the rows of one run × task × method; see :func:`metrics_frame`.
 
-    A dict given as `draws` is filled with the resamples of every metric.
+    A dict given as `draws` is filled with the resamples of every metric. `nulls` are the
+    calibration errors whose null is simulated.
     """
     h = p.header
     clusters = _clusters(p, p.usable, options)
@@ -227,12 +243,17 @@ def summarise(
     }
     probs, gold = p.probs[p.usable], p.gold[p.usable]
     estimates = _estimates(p, probs, gold, options, draws)
-    if "ece" in options.metrics and options.n_resamples and len(gold):
-        estimates = _insert_null(estimates, probs, gold, options)
+    measured = [name for name in options.metrics if name in nulls and name in estimates]
+    measured = [name for name in measured if np.isfinite(estimates[name][0])]
+    above = errors_above_nulls(measured, probs, gold, options)
+    if "ece" in above:
+        estimates = _insert_null(estimates, above["ece"].null)
     if options.recalibrate and len(gold) and h.method != CONFIDENCE:
         estimates.update(_recalibrated(p, options, temperatures))
     return [
-        common | dict(zip(VALUE_COLUMNS, (name, *values), strict=True))
+        common
+        | dict(zip(VALUE_COLUMNS, (name, *values), strict=True))
+        | (null_cells(name, above[name], probs) if name in above else {})
         for name, values in estimates.items()
     ]
 
@@ -347,11 +368,8 @@ def _mean_loss(name: str, p: Predictions, options: SummaryOptions) -> _Row:
     return found.mean, found.stderr, found.low, found.high
 
 
-def _insert_null(
-    estimates: dict[str, _Row], probs: Floats, gold: Ints, options: SummaryOptions
-) -> dict[str, _Row]:
+def _insert_null(estimates: dict[str, _Row], null: Null) -> dict[str, _Row]:
     """Put the calibrated null right after the ECE it belongs to."""
-    null = calibrated_null(probs, gold, **options.draws, level=options.level, **options.bins)
     result: dict[str, _Row] = {}
     for name, row in estimates.items():
         result[name] = row

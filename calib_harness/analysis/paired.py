@@ -11,9 +11,10 @@ import numpy as np
 
 from calib_harness.analysis.joining import SharedQuestions
 from calib_harness.analysis.metrics_frame import SummaryOptions
-from calib_harness.analysis.sides import Sides, has_null, side_of
+from calib_harness.analysis.sides import Sides, side_of
 from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_loss_change
 from calib_harness.core.metrics import point_values
+from calib_harness.core.nulls import has_null
 from calib_harness.core.resampling import Draws, PairedChange, changes_between
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats

@@ -12,7 +12,7 @@ from calib_harness.core.answers import Choices
 from calib_harness.core.inference import bootstrap_draws
 from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_losses
 from calib_harness.core.metrics import METRICS
-from calib_harness.core.nulls import calibrated_null
+from calib_harness.core.nulls import calibrated_null, has_null
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.resampling import Draws
 from calib_harness.predictions.table import Floats, Ints
@@ -70,14 +70,6 @@ def _losses(probs: Floats, gold: Ints, name: str) -> Floats:
     if len(gold) < FEWEST_QUESTIONS:
         return np.full(len(gold), np.nan)
     return calibration_losses(probs, gold, score=LOSSES[name])
-
-
-def has_null(metric: str) -> bool:
-    """Whether a metric is a calibration error, which is read against what calibrated models show.
-
-    sce_ova is computed like one, and is none.
-    """
-    return metric in METRICS and METRICS[metric].simulation is not None and metric != "sce_ova"
 
 
 def null_mean(probs: Floats, metric: str, options: SummaryOptions) -> float:

@@ -46,7 +46,18 @@ def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
     for name in names:
         pairs = zip(wide[name], wide[f"{name}_stderr"], strict=True)
         shown[name] = [with_error(value, stderr) for value, stderr in pairs]
+        if name == "ece_null":  # a metric of its own
+            shown["p ece"] = _p_calibrated(wide, "ece")
+        elif name != "ece" and f"{name}_p_calibrated" in wide.columns:
+            shown[f"{name}_null"] = [number(value) for value in wide[f"{name}_null"]]
+            shown[f"p {name}"] = _p_calibrated(wide, name)
     return shown
+
+
+def _p_calibrated(wide: pd.DataFrame, name: str) -> list[str]:
+    """Text of how often a calibrated model shows as much, and of whether that says anything."""
+    found = zip(wide[f"{name}_p_calibrated"], wide[f"{name}_too_few"], strict=True)
+    return [f"{p_value(p)} (n too small)" if few is True else p_value(p) for p, few in found]
 
 
 def for_reading(frame: pd.DataFrame) -> pd.DataFrame:

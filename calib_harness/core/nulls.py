@@ -23,6 +23,14 @@ from calib_harness.core.resampling import block_sizes, check_request, spread_of
 CALIBRATION_ERRORS = tuple(name for name, metric in METRICS.items() if metric.simulation)
 
 
+def has_null(metric: str) -> bool:
+    """Whether a metric is a calibration error, which is read against what calibrated models show.
+
+    sce_ova is computed like one, and is none.
+    """
+    return metric in METRICS and METRICS[metric].simulation is not None and metric != "sce_ova"
+
+
 @dataclass(frozen=True)
 class Null:
     """What a metric shows for a perfectly calibrated model: mean, spread and interval."""

@@ -16,11 +16,13 @@ from calib_harness import (
     Predictions,
     UserError,
     ece,
+    excesses,
     fit_temperature,
     metrics_frame,
     softmax_scores,
     wide_frame,
 )
+from calib_harness.analysis.against_nulls import NULL_COLUMNS
 from calib_harness.analysis.metrics_frame import VALUE_COLUMNS
 
 
@@ -92,6 +94,26 @@ def test_calibrated_null_stands_after_ece_and_is_what_calibrated_models_show() -
     assert null["low"] < value(calibrated, "ece") < null["high"]
     sharp = metrics_frame([make_run(1000, sharpness=3.0)], metrics=["ece"])
     assert value(sharp, "ece") > sharp.set_index("metric").loc["ece_null", "high"]
+
+
+def test_every_calibration_error_stands_beside_its_null() -> None:
+    run = make_run(300, sharpness=3.0)
+    names = ["ece", "sce", "mce", "nll", "sce_ova"]
+    rows = metrics_frame([run], metrics=names, n_resamples=99).set_index("metric")
+    expected = excesses(names[:3], run.probs, run.gold, n_resamples=99, rng=0)
+    for name, found in expected.items():
+        seen = rows.loc[name, ["value", "null", "excess", "p_calibrated"]].tolist()
+        assert seen == [found.value, found.null.mean, found.excess, found.p_value]
+    assert rows.loc[["nll", "sce_ova"], "null"].isna().all()
+    wide = wide_frame(rows.reset_index())
+    assert wide["sce_excess"].item() == expected["sce"].excess
+    assert wide["ece_null"].item() == expected["ece"].null.mean
+
+
+def test_too_few_questions_for_an_error_are_said_to_be() -> None:
+    for n, few in ((60, True), (2000, False)):
+        rows = metrics_frame([make_run(n)], metrics=["sce"], n_resamples=20)
+        assert rows["too_few"].tolist() == [few]
 
 
 def test_recalibration_finds_the_temperature_and_lowers_ece() -> None:
@@ -227,7 +249,7 @@ def test_wide_frame_has_one_row_per_run() -> None:
         match = wide[(wide["task"] == row.task) & (wide["method"] == row.method)].iloc[0]
         assert match[row.metric] == row.value
         assert match[f"{row.metric}_stderr"] == row.stderr
-    assert frame.columns.tolist()[-5:] == VALUE_COLUMNS
+    assert frame.columns.tolist()[-9:] == [*VALUE_COLUMNS, *NULL_COLUMNS]
 
 
 def test_repeated_runs_stay_apart_in_the_wide_frame() -> None:

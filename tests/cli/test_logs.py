@@ -55,7 +55,8 @@ def test_metrics_table_shows_every_run_with_errors(logs: Path, call: Callable) -
     header, *rows = out.splitlines()
     assert header.split() == [
         *("model", "task", "method", "shots", "n", "M"),
-        *("acc", "ece", "ece_null", "sce", "brier_score", "nll", "auroc", "overconfidence"),
+        *("acc", "ece", "ece_null", "p", "ece", "sce", "sce_null", "p", "sce"),
+        *("brier_score", "nll", "auroc", "overconfidence"),
     ]
     assert [row.split()[0] for row in rows] == ["org/m", "org/m-chat"]
     assert all(row.count("±") == 8 for row in rows)
