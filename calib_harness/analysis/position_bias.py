@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import numpy as np
@@ -191,14 +190,16 @@ def _share(given: Draws, freed: Draws, null_given: Null, null_freed: Null) -> di
 
     A plug-in error is partly chance, which no order of the choices takes away; what a calibrated
     model would show is therefore taken off both. The interval is that of errors from which each
-    paired resample takes its bias off, over all pairs of worlds (see `bootstrap`); it was not
-    simulated.
+    paired resample takes its bias off, in both worlds of `bootstrap`: the same questions lie in the
+    same world for both. Simulated (`benchmarks/RESULTS.md`), it held the true share in .95 to 1 of
+    data sets of 300 questions, but in .83 where the liking of letters varied between questions
+    and its prior was divided out.
     """
     if not given.value > null_given.high:
         return {}
     share = 1 - max(freed.value - null_freed.mean, 0.0) / (given.value - null_given.mean)
     ends = [share]
-    for of_given, of_freed in product(given.deviations.T, freed.deviations.T):
+    for of_given, of_freed in zip(given.worlds, freed.worlds, strict=True):
         before, after = given.value - of_given, np.maximum(freed.value - of_freed, 0.0)
         possible = before > 0
         shares = 1 - after[possible] / before[possible]
