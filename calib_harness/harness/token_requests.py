@@ -112,7 +112,10 @@ def _confirm_cached(
     if cache.knows_weights:
         return results
     known = [index for index, result in enumerate(results) if result is not None]
-    sample = known[:: max(1, len(known) // _N_ASKED_AGAIN)][:_N_ASKED_AGAIN]
+    # A letter that a chat endpoint did not tell is judged by its question's others.
+    told = [i for i, result in enumerate(results) if result and math.isfinite(result.logprob)]
+    asked = told or known
+    sample = asked[:: max(1, len(asked) // _N_ASKED_AGAIN)][:_N_ASKED_AGAIN]
     with without_cache(lm):
         again = dict(score_tokens(lm, [requests[index] for index in sample]))
     for position, index in enumerate(sample):

@@ -183,19 +183,23 @@ class EchoServer:
         self.seen[text] += 1
         row = self.logprobs(self.encode(text))[-1]
         wanted = body.get("logprob_token_ids") if self.is_vllm else None
-        top = self._top(row, body.get("top_logprobs", 0) or 1)
-        if wanted:
-            top = {self.tokenizer.decode([token]): float(row[token]) for token in wanted}
+        n_top = body.get("top_logprobs", 0) or 1
+        top = self._top(row, n_top)
+        if wanted:  # as vLLM: what it says comes first, and no more than `top_logprobs`
+            tokens = dict.fromkeys([int(row.argmax()), *wanted])
+            top = {self.tokenizer.decode([token]): float(row[token]) for token in tokens}
         said = self.tokenizer.decode([int(row.argmax())])
         entry = {
             "token": said,
             "logprob": float(row.max()),
-            "top_logprobs": [{"token": t, "logprob": v} for t, v in top.items()],
+            "top_logprobs": [{"token": t, "logprob": v} for t, v in [*top.items()][:n_top]],
         }
         logprobs = None if self.fault == "null" else {"content": [entry]}
         message = {"role": "assistant", "content": said}
         if self.fault == "thinks":
             entry["token"] = message["content"] = "<think>"
+        if self.fault == "thinks apart":
+            message["reasoning"] = said
         return {"choices": [{"index": 0, "message": message, "logprobs": logprobs}]}
 
     def llama(self, body: dict[str, Any]) -> dict[str, Any]:

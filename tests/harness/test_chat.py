@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from lm_eval.api.model import CachingLM
 
 from calib_harness.core.calibration import calibration_error
 from calib_harness.core.confidence import softmax_scores
 from calib_harness.errors import UserError
+from calib_harness.harness.backends import chat
 from calib_harness.harness.backends.chat import TOLERANCE, Letters, read_letters
 from calib_harness.harness.backends.missing_letters import Tally
 from calib_harness.harness.backends.run_checks import WrongScoresError
@@ -80,6 +82,50 @@ def test_a_vllm_is_asked_for_the_letters_themselves(server):
     assert all(math.isfinite(result.logprob) for result in found)
 
 
+@pytest.mark.parametrize(("n_top", "named"), [(9, True), (8, False)])
+def test_a_vllm_is_asked_for_no_more_letters_than_it_tells(server, monkeypatch, n_top, named):
+    # Its own word comes first: of eight tokens that are asked for, eight told lack the last.
+    monkeypatch.setattr(chat, "N_TOP", n_top)
+    payloads = []
+    monkeypatch.setattr(
+        server, "chat", lambda body: payloads.append(body) or EchoServer.chat(server, body)
+    )
+    server.is_vllm = True
+    backend(server).token_loglikelihood(REQUESTS[:4])
+    assert payloads
+    assert all(("logprob_token_ids" in payload) is named for payload in payloads)
+
+
+def test_two_tokens_of_one_name_are_added_up():
+    told = [("A", 0.6), ("A", 0.1), ("B", 0.2)]  # a tokenizer that writes "A" for " A"
+    tops = [{"token": token, "logprob": math.log(p)} for token, p in told]
+    letters = read_letters({**tops[0], "top_logprobs": tops}, "AB")
+    assert letters.probs == pytest.approx({"A": 0.7, "B": 0.2})
+    assert letters.confidence == pytest.approx(0.7 / 0.9)
+
+
+@pytest.mark.parametrize("n_cached", [2, 4, 8])
+def test_a_run_that_broke_off_within_the_first_question_goes_on(server, tmp_path, n_cached):
+    cache = str(tmp_path / "cache.db")
+    CachingLM(backend(server), cache).token_loglikelihood(REQUESTS[:n_cached])
+    found = CachingLM(backend(server), cache).token_loglikelihood(REQUESTS[:8])
+    expected = backend(server).token_loglikelihood(REQUESTS[:8])
+    assert [r.logprob for r in found] == [r.logprob for r in expected]
+
+
+def test_letters_that_were_not_told_do_not_pass_for_another_model(
+    server, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(chat, "N_TOP", 2)
+    cache = str(tmp_path / "cache.db")
+    first = CachingLM(backend(server), cache).token_loglikelihood(REQUESTS[:4])
+    assert [r.logprob for r in first[2:]] == [-math.inf, -math.inf]
+    with caplog.at_level(logging.WARNING):
+        again = CachingLM(backend(server), cache).token_loglikelihood(REQUESTS[:4])
+    assert again == first
+    assert "another model" not in caplog.text
+
+
 def test_a_cloze_task_is_refused_by_name(server):
     cloze = [
         SimpleNamespace(args=("Question?", f" {text}"), task_name="toy_cloze", doc_id=0)
@@ -96,6 +142,7 @@ def test_a_cloze_task_is_refused_by_name(server):
     [
         ("null", "gives no top_logprobs of its answer's first token"),
         ("thinks", "it thinks before it answers"),
+        ("thinks apart", "it thinks before it answers"),
         ("404", "refused a request with 404"),
     ],
 )

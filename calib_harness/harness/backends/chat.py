@@ -14,6 +14,7 @@ import math
 from collections import defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -21,7 +22,7 @@ from lm_eval.models.api_models import JsonChatStr
 from lm_eval.models.openai_completions import LocalChatCompletion
 from tqdm import tqdm
 
-from calib_harness.core.confidence import is_lettered
+from calib_harness.core.confidence import LETTERS
 from calib_harness.errors import UserError
 from calib_harness.harness.backends.completions import client_for
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
@@ -100,28 +101,27 @@ def read_letters(entry: dict[str, Any], letters: Sequence[str]) -> Letters:
     letters
         Letters without what stands around them.
     """
-    told = {str(top["token"]): float(top["logprob"]) for top in entry["top_logprobs"]}
-    told.setdefault(str(entry["token"]), float(entry["logprob"]))
-    probs = {token: math.exp(logprob) for token, logprob in told.items()}
-    mass = math.fsum(probs.values())
-    if mass > _MOST_MASS or any(logprob > 1e-3 for logprob in told.values()):
+    # A list, not by name: tokenizers of the kind of Llama 2 call "A" and " A" both "A".
+    told = [(str(top["token"]), float(top["logprob"])) for top in entry["top_logprobs"]]
+    if entry["token"] not in {token for token, _ in told}:
+        told.append((str(entry["token"]), float(entry["logprob"])))
+    probs = [(token.strip(), math.exp(logprob)) for token, logprob in told]
+    mass = math.fsum(p for _, p in probs)
+    if mass > _MOST_MASS or any(logprob > 1e-3 for _, logprob in told):
         raise WrongScoresError(
             f"model: the server's likeliest tokens have probabilities that add up to {mass:.3f}; "
             "what it reports are no log-probabilities"
         )
-    found = {
-        letter: math.fsum(p for token, p in probs.items() if token.strip() == letter)
-        for letter in letters
-    }
-    spelt = {token.strip() for token in probs}
+    found = {letter: math.fsum(p for token, p in probs if token == letter) for letter in letters}
+    spelt = {token for token, _ in probs}
     missing = tuple(letter for letter in letters if letter not in spelt)
     left = max(0.0, 1.0 - mass)
     return Letters(
         found,
         missing,
-        bound=min(min(probs.values()), left) if missing else 0.0,
+        bound=min(left, *(p for _, p in probs)) if missing else 0.0,
         left=left,
-        likeliest=max(told, key=lambda token: told[token]),
+        likeliest=max(told, key=itemgetter(1))[0],
     )
 
 
@@ -161,7 +161,7 @@ def score_tokens_chat(
 
 @confirm.register(LocalChatCompletion)
 def confirm_chat(lm: LocalChatCompletion, requests: Sequence[Instance]) -> None:
-    """Ask the first question: the likeliest token has to be the one that was said, and a letter.
+    """Ask the first question: the likeliest token has to be the one that was said.
 
     There is no second way to ask a chat endpoint for the same number.
     """
@@ -198,8 +198,9 @@ class _ChatEndpoint:
         )
         payload.pop("stop", None)
         payload.update(logprobs=True, top_logprobs=N_TOP)
-        wanted = [token for letter in letters for token in self._tokens_of(letter)]
-        if wanted and len(wanted) == 2 * len(letters):
+        wanted = sorted({token for letter in letters for token in self._tokens_of(letter)})
+        # It tells as many as `top_logprobs`, the one it says first.
+        if len(wanted) == 2 * len(letters) < N_TOP:
             payload.update(logprob_token_ids=wanted)
         return payload
 
@@ -251,7 +252,8 @@ class _ChatEndpoint:
     def _examine(self, answer: Any, entry: dict[str, Any], *, greedy: bool) -> None:
         message = answer["choices"][0].get("message") or {}
         said = str(entry["token"])
-        if message.get("reasoning_content") or said.lstrip().startswith(_SIGNS_OF_THOUGHT):
+        thought = message.get("reasoning_content") or message.get("reasoning")
+        if thought or said.lstrip().startswith(_SIGNS_OF_THOUGHT):
             raise UserError(
                 f"model: it thinks before it answers (its first token is {said!r}), so it has no "
                 "letter's probability; turn thinking off (header or chat_template_kwargs of the "
@@ -272,19 +274,21 @@ def _questions(requests: Sequence[Instance]) -> dict[Hashable, list[int]]:
     for index, request in enumerate(requests):
         questions[request.task_name, request.doc_id, str(request.args[0])].append(index)
     for indices in questions.values():
+        task = requests[indices[0]].task_name
         choices = [requests[index].args[1] for index in indices]
-        if not all(len(_letter(requests[index])) == 1 for index in indices):
+        letters = [_letter(requests[index]) for index in indices]
+        if not all(len(letter) == 1 for letter in letters):
             raise UserError(
-                f"tasks: {requests[indices[0]].task_name} scores whole choices ({choices[0]!r}), "
-                "which a chat endpoint cannot; use its choice task (…_choice), or a backend that "
-                "scores prompts (docs/how-to/backends.md)"
+                f"tasks: {task} scores whole choices ({choices[0]!r}), which a chat endpoint "
+                "cannot; use its choice task (…_choice), or a backend that scores prompts "
+                "(docs/how-to/backends.md)"
             )
-    first = [requests[index].args[1] for index in next(iter(questions.values()), [])]
-    if len(first) > 1 and not is_lettered(first):
-        raise UserError(
-            f"tasks: {requests[0].task_name}'s choices are {first}, expected letters; use a choice "
-            "task (…_choice) on a chat endpoint"
-        )
+        # Not all of a question's letters may be here: the cache may hold the others.
+        if not {letter.upper() for letter in letters} <= set(LETTERS):
+            raise UserError(
+                f"tasks: {task}'s choices are {choices}, expected letters; use a choice task "
+                "(…_choice) on a chat endpoint"
+            )
     return dict(questions)
 
 
