@@ -78,7 +78,29 @@ def test_token_log_probabilities_are_those_of_hf(server, expected, settings):
     for one, other in zip(found, expected, strict=True):
         assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
         assert one.logprob == pytest.approx(other.logprob, abs=1e-4)
+        assert one.truncated == other.truncated == 0
         assert one.is_greedy == other.is_greedy
+
+
+def test_what_was_cut_off_a_prompt_is_in_its_result(server):
+    context, choice = CONTEXTS[0], " A"
+    lm = backend(server)
+    whole = len(lm.tok_encode(context + choice))
+    lm.max_length = whole - 2
+    (found,) = lm.token_loglikelihood(
+        [SimpleNamespace(args=(context, choice), task_name="t", doc_id=0)]
+    )
+    assert found.truncated == 2
+
+
+def test_answers_in_an_unknown_order_are_refused(server, monkeypatch):
+    def completions(body):
+        answer = EchoServer.completions(server, body)
+        return {**answer, "choices": [{**c, "index": 0} for c in answer["choices"]]}
+
+    monkeypatch.setattr(server, "completions", completions)
+    with pytest.raises(UserError, match="does not say which of 3 prompts"):
+        backend(server, batch_size=3).token_loglikelihood(REQUESTS)
 
 
 @pytest.mark.parametrize("concurrent", [1, 3])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 
 import pytest
@@ -47,6 +48,7 @@ def assert_equal(found, expected):
     for one, other in zip(found, expected, strict=True):
         assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
         assert one.is_greedy == other.is_greedy
+        assert one.truncated == other.truncated == 0
 
 
 @pytest.fixture
@@ -63,6 +65,21 @@ def test_llama_cpp_tells_each_token_by_forced_decoding(llama, server, expected):
     n_tokens = sum(len(result.token_logprobs) for result in expected)
     # One request a token at most; the letters of a question share one.
     assert server.count - sum(1 for _ in REQUESTS) * 2 <= n_tokens + 3 + 4 * 4
+
+
+def test_a_token_without_probability_is_no_number_on_llama_cpp(llama, server, monkeypatch):
+    def told(body):
+        answer = EchoServer.llama(server, body)
+        (entry,) = answer["completion_probabilities"]
+        if body.get("logit_bias"):  # JSON knows no infinity: the server writes its lowest number
+            entry["logprob"] = -3.4028234663852886e38
+        return answer
+
+    monkeypatch.setattr(server, "llama", told)
+    from calib_harness.harness.backends.llama_cpp import score_tokens_llama_cpp
+
+    found = list(score_tokens_llama_cpp(llama, REQUESTS[2:3]))
+    assert [result.logprob for _, result in found] == [-math.inf]
 
 
 def test_a_llama_cpp_that_ignores_the_bias_is_refused(llama, server):

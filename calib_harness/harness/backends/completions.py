@@ -191,7 +191,7 @@ class CompletionsServer:
             name = f"token_id:{prompt.continuation[0]}"
             logprob = float(top[name])
             is_greedy = name == logprobs["tokens"][-1]
-            answers.append((prompt.index, TokenLogprobs(logprob, is_greedy, [logprob])))
+            answers.append((prompt.index, prompt.scored([logprob], is_greedy=is_greedy)))
         return answers
 
     def score(self, prompts: Sequence[Prompt]) -> Answers:
@@ -225,7 +225,14 @@ class CompletionsServer:
                 f"model: the server at {self._client.url} gave {found} choices for {expected} "
                 "prompts; is it a completions endpoint (…/v1/completions)?"
             )
-        return sorted(choices, key=itemgetter("index")) if expected > 1 else choices
+        if expected == 1:
+            return choices
+        if sorted(choice.get("index", -1) for choice in choices) != list(range(expected)):
+            raise WrongScoresError(
+                f"model: the server at {self._client.url} does not say which of {expected} prompts "
+                "each choice answers (index); use batch_size 1"
+            )
+        return sorted(choices, key=itemgetter("index"))
 
     def _read(self, prompt: Prompt, choice: dict[str, Any]) -> TokenLogprobs:
         logprobs = _logprobs(choice, self._client.url)
@@ -244,7 +251,7 @@ class CompletionsServer:
             )
         tops = (logprobs.get("top_logprobs") or [])[prompt.n_context : n]
         tokens = [float(value) for value in found]
-        return TokenLogprobs(sum(tokens), _is_greedy(tokens, tops), tokens)
+        return prompt.scored(tokens, is_greedy=_is_greedy(tokens, tops))
 
     def _mend(self, more: bool) -> str:
         if not more:

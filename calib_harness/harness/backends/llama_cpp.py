@@ -12,8 +12,9 @@ by up to 7e-3; started with ``-ctk f32 -ctv f32 -fa off`` it agrees with hf to 1
 from __future__ import annotations
 
 import logging
+import math
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from lm_eval.api.instance import Instance
@@ -35,6 +36,9 @@ Results = Iterator[tuple[int, TokenLogprobs]]
 
 # Added to a token's logit: no other can then be generated.
 _FORCED = 1e6
+
+# Below this no log-probability lies: JSON has no infinity.
+_LOWEST = -1e30
 
 # Likeliest tokens that are asked for along with the forced one: most letters are among them.
 _N_PROBS = 64
@@ -72,7 +76,7 @@ def confirm_llama_cpp(lm: GGUFLM, requests: Sequence[Instance]) -> None:
         tokens = server.tok_encode(context)[-(lm.max_length - 1) :]
         for top in server.next_tokens(tokens)[:2]:
             scored, _ = server.force(tokens, int(top["id"]))
-            answers.append(KnownAnswer(str(top["token"]), float(top["logprob"]), scored))
+            answers.append(KnownAnswer(str(top["token"]), _logprob(top), scored))
     judge(type(lm).__name__, answers)
 
 
@@ -123,9 +127,7 @@ class LlamaServer:
         told = {}
         if sum(len(prompt.continuation) == 1 for prompt in prompts) > 1:
             tops = self.next_tokens(prompts[0].context)
-            told = {
-                int(top["id"]): (float(top["logprob"]), rank == 0) for rank, top in enumerate(tops)
-            }
+            told = {int(top["id"]): (_logprob(top), rank == 0) for rank, top in enumerate(tops)}
         results = []
         for prompt in prompts:
             entries = []
@@ -135,7 +137,7 @@ class LlamaServer:
                 entries.append(known or self.force(before, token))
             tokens = [logprob for logprob, _ in entries]
             greedy = all(is_top for _, is_top in entries)
-            results.append((prompt.index, TokenLogprobs(sum(tokens), greedy, tokens)))
+            results.append((prompt.index, prompt.scored(tokens, is_greedy=greedy)))
         return results
 
     def next_tokens(self, tokens: list[int]) -> list[dict[str, Any]]:
@@ -152,7 +154,7 @@ class LlamaServer:
                 f"model: llama.cpp's server generated token {entry['id']} where it was made to "
                 f"generate {token}; it ignores logit_bias, so choices cannot be scored"
             )
-        return float(entry["logprob"]), entry["top_logprobs"][0]["id"] == token
+        return _logprob(entry), entry["top_logprobs"][0]["id"] == token
 
     def _ask(self, tokens: list[int], **wanted: Any) -> dict[str, Any]:
         answer = self._client.post(
@@ -179,3 +181,9 @@ class LlamaServer:
             )
         entry: dict[str, Any] = probabilities[0]
         return entry
+
+
+def _logprob(entry: Mapping[str, Any]) -> float:
+    """Read a log-probability; the server writes its lowest number for minus infinity."""
+    value = float(entry["logprob"])
+    return value if value > _LOWEST else -math.inf

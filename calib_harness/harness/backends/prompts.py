@@ -11,6 +11,8 @@ from typing import Any
 
 from lm_eval.api.instance import Instance
 
+from calib_harness.harness.responses import TokenLogprobs
+
 logger = logging.getLogger(__name__)
 
 #: The key lm-eval carries along with a request (here: its index), context, continuation.
@@ -32,11 +34,14 @@ class Prompt:
         Context and continuation, cut off on the left where it is too long.
     n_context : int
         How many of the tokens are the context, at least 1.
+    n_cut : int
+        How many were cut off the beginning.
     """
 
     index: int
     tokens: list[int]
     n_context: int
+    n_cut: int = 0
 
     @property
     def context(self) -> list[int]:
@@ -47,6 +52,10 @@ class Prompt:
     def continuation(self) -> list[int]:
         """The tokens that are scored."""
         return self.tokens[self.n_context :]
+
+    def scored(self, logprobs: list[float], *, is_greedy: bool) -> TokenLogprobs:
+        """Return the result that a log-probability for each token of the continuation makes."""
+        return TokenLogprobs(sum(logprobs), is_greedy, logprobs, self.n_cut)
 
 
 def encode(lm: Any, index: int, context: str, continuation: str) -> Encoded:
@@ -70,14 +79,14 @@ def make_prompts(lm: Any, requests: Sequence[Instance], *, longest: int) -> list
         Tokens that it reads at most; longer contexts are cut off on the left.
     """
     encoder = _Remembering(lm)
-    prompts, truncated = [], 0
+    prompts = []
     for index, request in enumerate(requests):
         _, context, continuation = encode(encoder, index, *request.args[:2])
         kept = (context + continuation)[-longest:]
         n_context = len(kept) - len(continuation)
         if continuation and context and n_context > 0:
-            truncated += len(kept) < len(context) + len(continuation)
-            prompts.append(Prompt(index, kept, n_context))
+            n_cut = len(context) - n_context
+            prompts.append(Prompt(index, kept, n_context, n_cut))
     if len(prompts) < len(requests):
         logger.warning(
             "%d of %d continuations cannot be scored: they have no tokens, or more than the "
@@ -86,6 +95,7 @@ def make_prompts(lm: Any, requests: Sequence[Instance], *, longest: int) -> list
             len(requests),
             longest,
         )
+    truncated = sum(prompt.n_cut > 0 for prompt in prompts)
     if truncated:
         logger.warning(
             "%d of %d requests are longer than the model's maximum of %d tokens; their contexts "

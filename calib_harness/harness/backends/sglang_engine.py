@@ -130,7 +130,7 @@ def _read(prompt: Prompt, output: Mapping[str, Any]) -> TokenLogprobs:
         bool(top) and max(top)[1] == token
         for top, token in zip(tops, prompt.continuation, strict=True)
     )
-    return TokenLogprobs(sum(tokens), greedy, tokens)
+    return prompt.scored(tokens, is_greedy=greedy)
 
 
 def _said(output: Mapping[str, Any]) -> tuple[int, float]:

@@ -153,7 +153,7 @@ class _Engine:
                 for prompt in members:
                     token = prompt.continuation[0]
                     logprob = float(row[token].logprob)
-                    yield prompt.index, TokenLogprobs(logprob, token == said, [logprob])
+                    yield prompt.index, prompt.scored([logprob], is_greedy=token == said)
 
     def score_several(self, prompts: Sequence[Prompt]) -> Results:
         """Score choices of several tokens, with the prefix cache where it can be trusted."""
@@ -244,4 +244,4 @@ def _read(prompt: Prompt, rows: Sequence[Mapping[int, Any] | None]) -> TokenLogp
     scored = zip(prompt.continuation, rows[prompt.n_context :], strict=True)
     entries = [row[token] for token, row in scored if row is not None]
     tokens = [float(entry.logprob) for entry in entries]
-    return TokenLogprobs(sum(tokens), all(entry.rank == 1 for entry in entries), tokens)
+    return prompt.scored(tokens, is_greedy=all(entry.rank == 1 for entry in entries))
