@@ -24,7 +24,7 @@ from calib_harness.predictions.table import Header, LogContents, Predictions
 logger = logging.getLogger(__name__)
 
 #: Raised whenever reading a log gives something else than before, a method's formula included.
-READER_VERSION = 6
+READER_VERSION = 7
 _KEY = b"calib_harness"
 _OPTIONAL = ("prompt", "truncated")  # columns that some logs lack
 #: Names the folder of kept logs, instead of the user's cache folder.

@@ -394,6 +394,19 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, suffix: str, data: bytes
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["x,p0,p1,gold\na,.5,.5,0\nb,.2,.8,1\n", "x,confidence,correct\na,.5,1\nb,.8,0\n"]
+)
+def test_one_column_may_have_two_roles(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(text)
+    runs = load(path, columns={"id": "x", "task": "x"})
+    assert [(run.header.task, run.doc_hash.tolist()) for run in runs] == [
+        ("a", ["a"]),
+        ("b", ["b"]),
+    ]
+
+
 def test_a_table_within_a_folder_is_no_log(tmp_path: Path) -> None:
     write(WIDE, tmp_path / "pairs.csv")
     with pytest.raises(UserError, match="holds no sample log"):

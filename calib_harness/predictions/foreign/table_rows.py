@@ -61,17 +61,18 @@ class Rows:
             empty = pd.Categorical([""]).take(np.zeros(self.n, dtype=np.int8))
             return cast("pd.Categorical", empty)
         if name == self.form.id:  # given in two roles
-            return pd.Categorical(self.names())
+            return pd.Categorical(pa.chunked_array(self._names).to_numpy())
         joined: pd.Categorical = pd.api.types.union_categoricals(self._texts[name])
         return joined
 
     def names(self) -> np.ndarray:
-        """Return the questions' names, str objects."""
+        """Hand over the questions' names, str objects."""
         names = np.empty(self.n, dtype=object)
-        at = 0
-        for part in self._names:
-            names[at : at + len(part)] = part.to_numpy(zero_copy_only=False)
-            at += len(part)
+        at = self.n
+        while self._names:  # from the end, so that each part is let go of
+            part = self._names.pop()
+            names[at - len(part) : at] = part.to_numpy(zero_copy_only=False)
+            at -= len(part)
         return names
 
     def coded_names(self) -> tuple[Ints, np.ndarray]:
@@ -91,11 +92,14 @@ def numbered(n: int, after: str = "") -> np.ndarray:
 def are_again(names: np.ndarray) -> Bools:
     """Tell which names were there before.
 
-    Only those are compared that have their 64-bit hash in common with another: a table of all
-    names would take more memory than the names.
+    Only those are compared that have their hash in common with another: a table of all names
+    would take more memory than the names.
     """
-    hashes = pd.Series(pd.util.hash_array(names, categorize=False))
-    candidates = np.flatnonzero(hashes.duplicated(keep=False))
+    hashes = np.fromiter(map(hash, names), dtype=np.int64, count=len(names))
+    ordered = np.sort(hashes)
+    shared = ordered[1:][ordered[1:] == ordered[:-1]]
     found = np.zeros(len(names), dtype=bool)
-    found[candidates] = pd.Series(names[candidates], dtype=object).duplicated()
+    if shared.size:
+        candidates = np.flatnonzero(np.isin(hashes, shared))
+        found[candidates] = pd.Series(names[candidates], dtype=object).duplicated()
     return found

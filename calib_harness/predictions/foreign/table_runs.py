@@ -158,8 +158,9 @@ def _by_question(rows: Rows, form: TableForm) -> _Table:
         check_first(gold_texts, gold, form.scores[0], form.gold)
     # Without names, rows of two tables are the same questions only if every gold is, too.
     digest = hashlib.sha256(gold.astype("<i8").tobytes()).hexdigest()[:16]
+    runs = _runs_of(rows, form)
     ids = rows.names() if form.id else numbered(rows.n, f" of {digest}")
-    return _Table(table, gold, ids, *_runs_of(rows, form), [])
+    return _Table(table, gold, ids, *runs, [])
 
 
 def _pack_in_place(table: Floats, kind: str) -> Ints:
@@ -220,8 +221,9 @@ def _by_confidence(rows: Rows, form: TableForm) -> _Table:
     correct = truth(rows.texts(form.correct), form.correct)
     scores = confidence_scores(confidence)
     gold = np.where(np.isnan(correct), -1, 1 - np.nan_to_num(correct)).astype(np.int64)
+    runs = _runs_of(rows, form)
     ids = rows.names() if form.id else numbered(rows.n)
-    return _Table(scores, gold, ids, *_runs_of(rows, form), [])
+    return _Table(scores, gold, ids, *runs, [])
 
 
 def _by_choice(rows: Rows, form: TableForm) -> _Table:
