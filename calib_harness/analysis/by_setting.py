@@ -89,12 +89,19 @@ def _value(header: Header, name: str) -> tuple[str | None, str]:
     if name in _IN_HEADER and name in {field.name for field in fields(header)}:
         value = getattr(header, name)
         missing = "main" if name == "revision" else None
-        return (missing if value in (None, "") else str(value)), header.settings
+        arguments = arguments_of(header)
+        if name == "chat_template":  # lm-eval turns both on at once
+            arguments.pop("fewshot_as_multiturn", None)
+        return (missing if value in (None, "") else str(value)), _written(arguments)
     if name == "backend":
         return backend_of(header), ""
     arguments = arguments_of(header)
     value = arguments.pop(name, DEFAULT)
-    return value, ", ".join(f"{key}={arguments[key]}" for key in arguments)
+    return value, _written(arguments)
+
+
+def _written(arguments: dict[str, str]) -> str:
+    return ", ".join(f"{key}={value}" for key, value in arguments.items())
 
 
 def _order(value: str) -> tuple[int, float, str]:

@@ -218,7 +218,9 @@ def test_an_argument_that_was_not_given_is_the_default() -> None:
 
 def test_revisions_and_templates_are_settings_too() -> None:
     runs = [make_run("m", revision=r) for r in (None, "step100")]
-    runs += [make_run("n", chat_template=c) for c in (True, False)]
+    # With a template, lm-eval asks shots as turns unless it is told not to.
+    turns = {True: "dtype=float16, fewshot_as_multiturn=True", False: "dtype=float16"}
+    runs += [make_run("n", chat_template=c, settings=turns[c]) for c in (True, False)]
     changes = compare(runs, by="revision", metrics=["acc"], n_resamples=20).changes
     assert changes[["base", "aligned"]].values.tolist() == [["revision=main", "revision=step100"]]
     changes = compare(runs, by="chat_template", metrics=["acc"], n_resamples=20).changes
