@@ -69,11 +69,12 @@ def check_wanted(task: str, functions: Collection[str], orders: Any, *, in_conte
             f"{task}: filter 'choice-prior-free' needs every choice behind every letter equally "
             f"often; orders is {orders!r}, expected {' or '.join(BALANCED)}"
         )
-    if "continuation-pmi" in functions and in_context:
-        raise UserError(
-            f"{task}: filter 'continuation-pmi' needs choices in the continuation; here they stand "
-            "in the context, and every choice has the same continuation"
-        )
+    for function in ("continuation-pmi", "continuation-bytes"):
+        if function in functions and in_context:
+            raise UserError(
+                f"{task}: filter '{function}' needs choices in the continuation; here they stand "
+                "in the context, and every choice has the same continuation"
+            )
 
 
 def reordered(where: str, context: str, shown: ShownChoices, order: Order) -> str:

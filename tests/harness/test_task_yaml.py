@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from calib_harness.errors import UserError
+from calib_harness.harness.question_requests import check_wanted
 from calib_harness.harness.task_yaml import (
     check_filter_list,
     not_kept,
@@ -64,3 +65,13 @@ def test_metadata_takes_every_binning_that_the_commands_take(binning: str) -> No
     options = read_options("mine", {"version": 1, "binning": binning})
     [spec] = read_metric_list("mine", [{"metric": "ece"}], options)
     assert spec.options == {"n_bins": 15, "binning": binning}
+
+
+@pytest.mark.parametrize("function", ["continuation-pmi", "continuation-bytes"])
+def test_what_needs_choices_in_the_continuation_is_refused_where_they_are_not(
+    function: str,
+) -> None:
+    # WinoGrande's were divided by the bytes of their contexts, and from its log by others.
+    check_wanted("mine", {function}, None, in_context=False)
+    with pytest.raises(UserError, match=f"'{function}' needs choices in the continuation"):
+        check_wanted("mine", {function}, None, in_context=True)
