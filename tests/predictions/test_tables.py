@@ -394,6 +394,15 @@ def test_damaged_files_are_one_sentence(tmp_path: Path, suffix: str, data: bytes
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("role", ["id", "gold"])
+def test_a_column_of_lists_where_names_should_be_is_refused(tmp_path: Path, role: str) -> None:
+    frame = pd.DataFrame({"p0": [0.5], "p1": [0.5], "gold": [0], "id": ["a"]})
+    frame[role] = [["a", "b"]]
+    frame.to_parquet(tmp_path / "t.parquet")
+    with pytest.raises(UserError, match=rf"holds list<.*> in {role}, expected texts or numbers"):
+        load(tmp_path / "t.parquet")
+
+
 @pytest.mark.parametrize(
     "text", ["x,p0,p1,gold\na,.5,.5,0\nb,.2,.8,1\n", "x,confidence,correct\na,.5,1\nb,.8,0\n"]
 )

@@ -105,7 +105,7 @@ def read_batches(
             elif name == names:
                 made.names = _names(column, name, n)
             else:
-                made.texts[name] = _texts(column)
+                made.texts[name] = _texts(column, name)
         n += made.n
         yield made
 
@@ -213,11 +213,19 @@ def _number(value: str | None, name: str, row: int) -> float:
         ) from None
 
 
-def _texts(column: Any) -> pd.Categorical:
-    """Return a column's texts as codes; whole numbers without a point."""
-    if not pa.types.is_string(column.type):
-        column = column.cast(pa.string())
-    encoded = column.dictionary_encode()
+def _as_text(column: Any, name: str, kind: Any) -> Any:
+    """Return a column as texts, whole numbers without a point."""
+    try:
+        return column.cast(kind)
+    except pa.ArrowException:
+        raise UnusableLogError(
+            f"holds {column.type} in {name}, expected texts or numbers"
+        ) from None
+
+
+def _texts(column: Any, name: str) -> pd.Categorical:
+    """Return a column's texts as codes."""
+    encoded = _as_text(column, name, pa.string()).dictionary_encode()
     codes = np.asarray(encoded.indices.fill_null(-1), dtype=np.int32)
     return pd.Categorical.from_codes(codes, encoded.dictionary.to_pylist())
 
@@ -227,7 +235,7 @@ def _names(column: Any, name: str, before: int) -> Any:
     if column.null_count:
         row = before + column.is_null().to_pylist().index(True) + 1
         raise UnusableLogError(f"names no question in {name}, row {row}")
-    return column.cast(pa.large_string())
+    return _as_text(column, name, pa.large_string())
 
 
 def _lists(column: Any, name: str, before: int) -> tuple[Floats, Ints]:
