@@ -35,7 +35,7 @@ _VERSION_KEYS = (
     *("mtime", "ETag", "etag", "Last-Modified", "LastModified", "last_modified", "updated"),
     *("blob_id", "lfs", "sha256", "md5Hash", "content_hash"),
 )
-_MOST_BYTES = 2**30  # of a file that is read whole
+_MOST_BYTES = 2**31  # of a file that is read whole
 _CHECK_URL = "check the URL, the network and your access"
 HOW_TO_LOG = "run lm_eval with --log_samples and --output_path, and give that folder"
 

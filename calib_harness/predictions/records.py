@@ -16,7 +16,7 @@ _BROKEN_OFF = (
 )
 _LONGEST = 64 * 2**20
 _TOO_LONG = f"it is longer than {_LONGEST // 2**20} MB; nothing after it was read"
-_LARGEST = 2**30
+_LARGEST = 2**31
 _TOO_LARGE = f"the array is longer than {_LARGEST // 2**20} MB; give it as JSON lines"
 _ARRAY = msgspec.json.Decoder(list[msgspec.Raw])
 
