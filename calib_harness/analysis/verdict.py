@@ -180,8 +180,9 @@ def _on_average(row: pd.Series, metric: str) -> list[str]:
         mean += f" [{row['low']:.3f}, {row['high']:.3f}]"
     n_families = int(row["n_families"])
     if n_families < _FEWEST_FAMILIES:
+        too_few = "one family is" if n_families == 1 else f"{n_families} families are"
         return [
-            f"The mean change is {mean}; {n_families} families are too few to test it "
+            f"The mean change is {mean}; {too_few} too few to test it "
             f"over families (p < .05 takes {_FEWEST_FAMILIES})."
         ]
     word = "worse" if row["mean"] * sign > 0 else "better"

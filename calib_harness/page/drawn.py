@@ -19,8 +19,15 @@ _STEPS = 65534  # between the least and the largest resample; one more stands fo
 
 
 def resampled_metrics(metrics: Sequence[str], found: Sequence[EntryNumbers]) -> list[str]:
-    """Return the metrics that some run has resamples of, in the page's order."""
-    return [name for name in metrics if any(name in entry.side.draws for entry in found)]
+    """Return the metrics whose changes resamples can tell of, in the page's order.
+
+    Of a metric without an interval (smece) resamples give a standard error only.
+    """
+    return [
+        name
+        for name in metrics
+        if any(name in entry.side.draws and entry.side.draws[name].has_interval for entry in found)
+    ]
 
 
 def add_draws(columns: Columns, found: Sequence[EntryNumbers], metrics: Sequence[str]) -> Carried:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+import numpy as np
 import pytest
 
 from calib_harness import compare
+from calib_harness.core.inference import bootstrap_draws
 from calib_harness.page import make_report
+from calib_harness.page.drawn import resampled_metrics
 from tests.page.conftest import RESAMPLES
 from tests.page.runs import write_model
-from tests.page.tab import chart_numbers, column, drawn
+from tests.page.tab import address, chart_numbers, column, drawn
 
 pytestmark = pytest.mark.slow
 
@@ -169,3 +174,50 @@ def test_tasks_and_pairs_are_named_on_a_phone(visit, site, tmp_path):
     ends = [tick.bounding_box() for tick in tab.locator("#bump .y2tick text").all()]
     assert len(ends) == 3
     assert all(box["x"] >= 0 and box["x"] + box["width"] <= 390 for box in ends)
+
+
+@pytest.fixture(scope="module")
+def page_with_a_shorter_run(tmp_path_factory):
+    """A pair whose aligned side lacks ten questions, and a model of no family."""
+    folder = tmp_path_factory.mktemp("shorter")
+    for i, model in enumerate(("org/base", "org/chat", "org/other")):
+        write_model(folder, model, seed=0, sharpness=1.0 + i)
+    for log in folder.rglob("samples_*.jsonl"):
+        if "chat" in str(log):
+            lines = log.read_text().splitlines(keepends=True)
+            log.write_text("".join(lines[: len(lines) * 5 // 6]))
+    return page_of_pairs(folder, [("org/base", "org/chat")])
+
+
+def test_changes_on_shared_questions_say_so_where_a_run_has_more(visit, page_with_a_shorter_run):
+    # The note gave both runs' numbers, 60 and 50, for changes on 50.
+    tab = visit(page_with_a_shorter_run, address("two", model="org/base", model2="org/chat"))
+    note = tab.locator("#two-note")
+    note.wait_for()
+    assert "(n = 60 and 50), the changes those of the 50 shared questions" in note.inner_text()
+
+
+def test_a_single_family_is_a_choice_and_not_what_is_shown(visit, page_with_a_shorter_run):
+    # "Family" said the one family's name above rows of all models, and could not be chosen.
+    tab = visit(page_with_a_shorter_run)
+    family = tab.get_by_label("Family", exact=True)
+    assert family.locator("option:checked").inner_text() == "All families"
+    assert "org/other" in column(tab, "name")
+    family.select_option(index=1)
+    assert sorted(column(tab, "name")) == ["org/base", "org/chat"]
+
+
+def test_an_address_of_no_view_is_said_whatever_it_is_called(visit, page_with_a_shorter_run):
+    # Every object of JavaScript has a constructor: the page stayed empty.
+    tab = visit(page_with_a_shorter_run, "constructor")
+    assert "no view “constructor”" in tab.locator("#notice").inner_text()
+    assert tab.locator("#leaderboard-table .tabulator-row").count() > 0
+
+
+def test_resamples_tell_nothing_of_the_change_of_a_metric_without_an_interval():
+    # Two runs showed an interval and p of smece's change, which compare does not give.
+    rng = np.random.default_rng(0)
+    probs, gold = rng.dirichlet(np.ones(4), size=50), rng.integers(4, size=50)
+    draws = bootstrap_draws(["acc", "smece"], probs, gold, n_resamples=20, rng=0)
+    entry = SimpleNamespace(side=SimpleNamespace(draws=draws))
+    assert resampled_metrics(["acc", "smece", "nll"], [entry]) == ["acc"]

@@ -11,7 +11,7 @@ function route() {
   const { theme, ...rest } = chosen;
   if (theme === "dark" || theme === "light") useTheme(theme);
   const before = now.view;
-  now.view = view in views ? view : "leaderboard";
+  now.view = Object.hasOwn(views, view) ? view : "leaderboard";
   given[now.view] = rest;
   for (const other of Object.keys(views)) document.getElementById(other).hidden = other !== now.view;
   document.getElementById("verdict").hidden = true; // views that have one show it
@@ -21,7 +21,7 @@ function route() {
   }
   showView();
   writeAddress();
-  if (view && !(view in views)) showNotice([`This page has no view “${shown(middleCut(view, 40))}”: here is the leaderboard.`]);
+  if (view && !Object.hasOwn(views, view)) showNotice([`This page has no view “${shown(middleCut(view, 40))}”: here is the leaderboard.`]);
   if (before !== now.view || now.view === "two") window.scrollTo(0, 0);
 }
 

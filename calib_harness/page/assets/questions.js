@@ -82,7 +82,7 @@ async function showQuestions(chosen) {
       all: () => runs.map((entry) => ({ entry, answer: answerOf(probsOf(entry, question), question.gold) })),
     }))
     .filter(({ one, two }) => one !== null && (!second || two !== null));
-  const found = ordered(answered.filter(asked(chosen)), chosen.order);
+  const found = ordered(answered.filter(asked(chosen)), orderOf(chosen, second));
   const count = Number(chosen.first) || AT_ONCE;
   const sides = second ? [first, second] : [first];
   const labels = entryLabels(sides);
@@ -115,7 +115,7 @@ function drawQuestionControls(chosen, task, all, first, second) {
   );
 }
 
-const orderOf = ({ order }, second) => (!ORDERS[order] || (!second && ["change", "flipped", "mended"].includes(order)) ? "wrong" : order);
+const orderOf = ({ order }, second) => (!Object.hasOwn(ORDERS, order) || (!second && ["change", "flipped", "mended"].includes(order)) ? "wrong" : order);
 
 /** Whether a question is among those asked for. */
 function asked({ find, from, to, order, model2 }) {
@@ -142,7 +142,7 @@ function ordered(list, order) {
     missed: ({ all }) => -missesOf(all),
     number: ({ question }) => question.number,
   };
-  const key = keys[order] ?? keys.wrong;
+  const key = keys[order];
   return list.map((each) => [key(each), each]).sort((a, b) => a[0] - b[0]).map(([, each]) => each);
 }
 

@@ -110,7 +110,10 @@ async function fillTwoTable(target, first, second, parts) {
   const words = tested.size
     ? `These two are a pair of this page: the questions both sides share, ${doc.tests.correction}.`
     : doubt ?? `Computed here on the ${first.n.toLocaleString("en")} questions that both answered, from ${doc.options.n_resamples.toLocaleString("en")} shared resamples. p is of each change alone: of two runs chosen among many, some differ by chance.`;
-  const n = first.n - first.unusable === second.n - second.unusable ? `n = ${first.n - first.unusable}` : `n = ${first.n - first.unusable} and ${second.n - second.unusable}`;
+  const [one, other] = [first.n - first.unusable, second.n - second.unusable];
+  const own = one === other ? `n = ${one}` : `n = ${one} and ${other}`;
+  const shared = tested.size ? [...tested.values()][0].n : one;
+  const n = tested.size && (shared !== one || shared !== other) ? `The values are each run's own (${own}), the changes those of the ${shared} shared questions` : own;
   replace(
     target,
     h("div", { class: "table-head" }, takeOut(data.title, tableActions(() => data, parts))),
