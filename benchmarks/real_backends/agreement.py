@@ -18,8 +18,7 @@ def try_hf(trial: Trial) -> None:
         arguments = f"pretrained={trial.models[model]},dtype=float32"
         trial.run(f"hf-{model}", "hf", arguments, tasks)
         report(f"hf, {model}", trial.compare(f"hf-{model}", f"hf-{model}"))
-    arguments = f"pretrained={trial.models['tiny']},dtype=float32,add_bos_token=True"
-    trial.run("hf-tiny-bos", "hf", arguments, TASKS["tiny"])
+    trial.run("hf-bos", "hf", f"pretrained={trial.models['bos']},dtype=float32", TASKS["tiny"])
 
 
 def try_vllm(trial: Trial, env: Path) -> None:
@@ -31,9 +30,7 @@ def try_vllm(trial: Trial, env: Path) -> None:
         trial.run(name, "vllm", f"{arguments},dtype=float32", tasks, python=python)
         report(f"vLLM, {model}", trial.compare(name, f"hf-{model}"))
     ended = trial.run("vllm-bf16", "vllm", f"{arguments},dtype=bfloat16", tasks, python=python)
-    report(
-        "vLLM, toy in bfloat16", f"status {ended.status}; {trial.compare('vllm-bf16', 'hf-toy')}"
-    )
+    report("vLLM, toy in bfloat16", trial.compare("vllm-bf16", "hf-toy") + ended.why)
 
 
 def serve_vllm(trial: Trial, env: Path, model: str) -> str:
@@ -97,35 +94,37 @@ def try_llama_cpp(trial: Trial, env: Path) -> None:
     if server is None or convert is None:
         report("llama.cpp", f"left out: {env} has no llama-server or no converter")
         return
-    gguf = trial.work / "tiny.gguf"
-    made = [str(env / "bin" / "python"), str(convert), str(trial.models["tiny"])]
-    made += ["--outtype", "f32", "--outfile", str(gguf)]
-    subprocess.run(made, check=True, capture_output=True)
+    files = {}
+    for model in ("tiny", "bos"):
+        files[model] = trial.work / f"{model}.gguf"
+        made = [str(env / "bin" / "python"), str(convert), str(trial.models[model])]
+        made += ["--outtype", "f32", "--outfile", str(files[model])]
+        subprocess.run(made, check=True, capture_output=True)
     for name, cache in (("f32 cache", "-ctk f32 -ctv f32 -fa off"), ("default cache", "")):
-        command = f"{server} -m {gguf} --port {{port}} -c 2048 -np 1 -t 1 {cache}"
+        command = f"{server} -m {files['tiny']} --port {{port}} -c 2048 -np 1 -t 1 {cache}"
         with trial.serve("llama", command) as address:
             run = f"gguf-{name.split()[0]}"
             trial.run(run, "gguf", f"base_url={address},max_length=1024", TASKS["tiny"])
             report(f"llama-server, {name}", trial.compare(run, "hf-tiny"))
-    _try_llama_cpp_python(trial, env, gguf)
+    for model in files:
+        _try_llama_cpp_python(trial, env, model, files[model])
 
 
-def _try_llama_cpp_python(trial: Trial, env: Path, gguf: Path) -> None:
+def _try_llama_cpp_python(trial: Trial, env: Path, model: str, gguf: Path) -> None:
+    """Score on its server, which takes one request at a time, and texts only."""
     command = (
         f"{env}/bin/python -m llama_cpp.server --model {gguf} --port {{port}} --n_ctx 2048 "
         "--n_threads 1 --n_threads_batch 1 --logits_all true --type_k 0 --type_v 0"
     )
     library = next(env.rglob("libllama.so"), None)
     more = {} if library is None else {"LLAMA_CPP_LIB_PATH": str(library.parent)}
-    with trial.serve("llama-cpp-python", command, **more) as at:
-        # It answers one request at a time.
-        arguments = completions_arguments(trial, at).replace("num_concurrent=4", "num_concurrent=1")
-        ended = trial.run("python-plain", "local-completions", arguments, TASKS["tiny"])
-        said = trial.compare("python-plain", "hf-tiny")
-        report("llama-cpp-python, no BOS", f"status {ended.status}; {said}; {ended.last_words}")
-        arguments += ",add_bos_token=True"
-        ended = trial.run("python-bos", "local-completions", arguments, TASKS["tiny"])
-        report("llama-cpp-python, BOS", trial.compare("python-bos", "hf-tiny-bos"))
+    with trial.serve("llama-cpp-python", command, **more) as address:
+        arguments = completions_arguments(trial, address, model) + ",tokenized_requests=False"
+        arguments = arguments.replace("num_concurrent=4", "num_concurrent=1")
+        name = f"llama-cpp-python-{model}"
+        ended = trial.run(name, "local-completions", arguments, TASKS["tiny"])
+        said = trial.compare(name, f"hf-{model}") + ended.why
+        report(f"llama-cpp-python, {'no ' if model == 'tiny' else ''}BOS", said)
 
 
 def _length(model: str) -> int:

@@ -116,8 +116,10 @@ class _Case:
         program = Path(__file__).with_name("faulty_proxy.py")
         argv = [sys.executable, str(program), str(port), address, str(self._record), *mode]
         with subprocess.Popen(argv, stderr=subprocess.DEVNULL) as process:
-            yield f"http://127.0.0.1:{port}"
-            process.kill()
+            try:
+                yield f"http://127.0.0.1:{port}"
+            finally:
+                process.kill()
 
     def run(
         self,
@@ -153,11 +155,10 @@ class _Case:
             f"{ended.count('trying again') + ended.count('Retry')} × trying again, "
             f"{ended.count('Traceback')} tracebacks"
         )
-        words = "" if ended.status == 0 else f"; {ended.last_words[:300]}"
         said = self._trial.compare(self._name, _REFERENCE)
         report(
             f"{BACKENDS[self._backend]}: {title}",
-            f"status {ended.status}; {said}; {printed}{words}",
+            f"status {ended.status}; {said}; {printed}{ended.why}",
         )
 
 

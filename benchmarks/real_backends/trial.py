@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,11 @@ class Ended:
         ours = [line for line in lines if line.startswith("calib-harness:")]
         return (ours or lines or ["nothing was printed"])[-1]
 
+    @property
+    def why(self) -> str:
+        """What it said last, if it did not end well."""
+        return "" if self.status == 0 else f"; {self.last_words[:300]}"
+
     def count(self, words: str) -> int:
         """How often it printed these words."""
         return self.printed.count(words)
@@ -62,13 +68,15 @@ class Trial:
 
     def __init__(self, shared: Path, work: Path, questions: int) -> None:
         self.shared, self.work, self.questions = shared, work, questions
-        self.models = {"tiny": work / "tiny", "toy": Path(toy_world_path()) / "models" / "base"}
+        toy = Path(toy_world_path()) / "models" / "base"
+        self.models = {"tiny": work / "tiny", "bos": work / "tiny-bos", "toy": toy}
         os.environ.update(QUIET, HF_HOME=str(work / "hf-home"), PYTHONPATH=str(ROOT))
         work.mkdir(parents=True, exist_ok=True)
 
     def make_tiny(self) -> None:
-        """Write a Llama of random weights, large enough for vLLM's kernels."""
+        """Write a Llama of random weights, large enough for vLLM's kernels, and one with BOS."""
         import torch
+        from tokenizers.processors import TemplateProcessing
         from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
         torch.manual_seed(0)
@@ -84,9 +92,15 @@ class Trial:
             tie_word_embeddings=True,
             initializer_range=0.06,
         )
-        LlamaForCausalLM(config).float().save_pretrained(self.models["tiny"])
+        model = LlamaForCausalLM(config).float()
         tokenizer = AutoTokenizer.from_pretrained(self.shared / "tokenizers" / "gpt2")
-        tokenizer.save_pretrained(self.models["tiny"])
+        bos = tokenizer.bos_token
+        for name in ("tiny", "bos"):
+            model.save_pretrained(self.models[name])
+            tokenizer.save_pretrained(self.models[name])
+            tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+                single=f"{bos} $A", special_tokens=[(bos, tokenizer.bos_token_id)]
+            )
 
     def run(
         self,
@@ -182,7 +196,7 @@ class Trial:
                 pairs = list(zip(parts, theirs[key][1], strict=True))
                 tokens = max(tokens, *(abs(a - b) for a, b in pairs))
                 least = max(least, abs(min(parts) - min(theirs[key][1])))
-        common = values.keys() & expected.keys()
+        common = [key for key in values.keys() & expected.keys() if not isnan(values[key])]
         differ = sum(_printed(values[key]) != _printed(expected[key]) for key in common)
         of_tokens = (
             f"tokens by {tokens:.1e}, least tokens by {least:.1e}" if with_tokens else "no tokens"

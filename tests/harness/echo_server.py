@@ -127,7 +127,8 @@ class EchoServer:
         prompts = body["prompt"]
         if isinstance(prompts, str) or isinstance(prompts[0], int):
             prompts = [prompts]
-        prompts = [self.encode(p) if isinstance(p, str) else p for p in prompts]
+        adds = self.fault == "adds_bos"  # as llama-cpp-python, which takes texts
+        prompts = [self.encode(p, adds) if isinstance(p, str) else p for p in prompts]
         if body.get("echo"):
             with self._lock:
                 self.seen.update(str(prompt) for prompt in prompts)
@@ -151,6 +152,8 @@ class EchoServer:
         tops = [None, *(self._top(row, top) for row in rows)]
         if self.fault == "off_by_one":  # as llama-cpp-python without BOS
             values, tops = [None, *values[:-1]], [None, *tops[:-1]]
+        if self.fault == "adds_bos" and not self.n:  # and does not tell of it
+            tokens, values, tops = tokens[1:], values[1:], tops[1:]
         if not body.get("echo") or self.fault == "drop_echo":
             tokens, values, tops = tokens[-1:], values[-1:], tops[-1:]
         texts = [self.tokenizer.decode([token]) for token in tokens]

@@ -7,11 +7,12 @@ from types import SimpleNamespace
 
 import pytest
 from lm_eval.api.model import CachingLM
+from tokenizers.processors import TemplateProcessing
 
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import http_client
 from calib_harness.paths import toy_world_path
-from tests.harness.echo_server import EchoServer
+from tests.harness.echo_server import BOS, EchoServer
 
 TOY = f"{toy_world_path()}/models/base"
 CONTEXTS = [
@@ -128,6 +129,23 @@ def test_a_context_too_long_is_cut_off_on_the_left_and_counted(server, caplog):
         lm.token_loglikelihood([long, *REQUESTS[:4]])
     assert "1 of 5 requests are longer than the model's maximum of 255" in caplog.text
     assert max(len(eval(prompt)) for prompt in server.seen) == 255
+
+
+@pytest.mark.parametrize("tells", [0, 1])
+def test_a_server_may_put_in_front_of_texts_what_hf_does(server, tells, caplog):
+    server.fault, server.n = "adds_bos", tells
+    lm = backend(server, tokenized_requests=False)
+    bos = lm.tokenizer.convert_ids_to_tokens(BOS)
+    lm.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{bos} $A", special_tokens=[(bos, BOS)]
+    )
+    for request, result in zip(REQUESTS, lm.token_loglikelihood(REQUESTS), strict=True):
+        tokens = [BOS, *server.encode("".join(request.args))]
+        start = len(tokens) - len(result.token_logprobs)
+        rows = server.logprobs(tokens)
+        expected = [float(rows[i - 1][tokens[i]]) for i in range(start, len(tokens))]
+        assert result.token_logprobs == pytest.approx(expected)
+    assert "unless the server does, the scores of the two cannot be compared" in caplog.text
 
 
 @pytest.mark.parametrize(

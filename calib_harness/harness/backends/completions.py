@@ -32,6 +32,7 @@ from calib_harness.harness.backends.known_answer import (
     choose_contexts,
     judge,
 )
+from calib_harness.harness.backends.other_prompts import n_left_to_server
 from calib_harness.harness.backends.prompts import Prompt, make_prompts
 from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.responses import TokenLogprobs
@@ -126,6 +127,8 @@ class CompletionsServer:
             _check_openai_model(lm.model)
         self._lm = lm
         self._client = client_for(lm)
+        # What a server that is sent texts may put in front of them: hf does.
+        self._n_front = 0 if lm.tokenized_requests else n_left_to_server(lm)
 
     def next_tokens(self, tokens: list[int]) -> dict[str, float]:
         """Return the likeliest tokens after a prompt and their log-probabilities.
@@ -200,7 +203,7 @@ class CompletionsServer:
         choices = self._choices(answer, len(prompts))
         read = (answer.get("usage") or {}).get("prompt_tokens")
         sent = sum(len(prompt.tokens) for prompt in prompts)
-        if read is not None and read != sent:
+        if read is not None and read not in (sent, sent + self._n_front * len(prompts)):
             raise WrongScoresError(
                 f"model: the server at {self._client.url} read {read} tokens where {sent} were "
                 f"sent; {self._mend(read > sent)}"
@@ -238,24 +241,28 @@ class CompletionsServer:
         logprobs = _logprobs(choice, self._client.url)
         values = logprobs["token_logprobs"]
         n = len(prompt.tokens)
-        if len(values) != n + 1:
+        if len(values) not in (n + 1, n + 1 + self._n_front):
             raise WrongScoresError(
                 f"model: the server at {self._client.url} gave log-probabilities of {len(values)} "
                 f"tokens for a prompt of {n} and one generated; {self._mend(len(values) > n + 1)}"
             )
-        found = values[prompt.n_context : n]
+        start = len(values) - 1 - len(prompt.continuation)  # whatever the server put in front
+        found = values[start:-1]
         if any(value is None for value in found):
             raise WrongScoresError(
                 f"model: the server at {self._client.url} gave no log-probability (null) for "
                 f"{sum(value is None for value in found)} of {len(found)} tokens of a choice"
             )
-        tops = (logprobs.get("top_logprobs") or [])[prompt.n_context : n]
+        tops = (logprobs.get("top_logprobs") or [])[start:-1]
         tokens = [float(value) for value in found]
         return prompt.scored(tokens, is_greedy=_is_greedy(tokens, tops))
 
     def _mend(self, more: bool) -> str:
         if not more:
-            return "it does not support `echo`; use a server that does (docs/how-to/backends.md)"
+            return (
+                "it does not support `echo`, or leaves one out (llama-cpp-python does, of a model "
+                "without BOS); use a server that does (docs/how-to/backends.md)"
+            )
         if not self._lm.tokenized_requests:
             return (
                 "it puts special tokens in front of texts; send tokens instead "

@@ -28,6 +28,15 @@ def warn_of_other_prompts(lm: LM, requests: Sequence[Instance]) -> None:
         return
     front = tokenizer.convert_ids_to_tokens(hf[: len(hf) - len(own)]) if len(hf) > len(own) else []
     if front and hf[len(front) :] == own:
+        if getattr(lm, "tokenized_requests", True) is False:
+            logger.warning(
+                "%s sends texts without %s, which hf puts in front of each prompt: unless the "
+                "server does, the scores of the two cannot be compared; add_bos_token=True in the "
+                "model's arguments then sends it.",
+                type(lm).__name__,
+                " ".join(map(repr, front)),
+            )
+            return
         logger.warning(
             "%s asks the model other prompts than hf does: hf puts %s in front of each. The scores "
             "of the two cannot be compared; add_bos_token=True in the model's arguments makes the "
@@ -44,6 +53,15 @@ def warn_of_other_prompts(lm: LM, requests: Sequence[Instance]) -> None:
         len(own),
         len(hf),
     )
+
+
+def n_left_to_server(lm: LM) -> int:
+    """Count the tokens that hf puts in front of a text and this backend does not."""
+    tokenizer: Any = getattr(lm, "tokenizer", None)
+    if not hasattr(tokenizer, "backend_tokenizer"):
+        return 0
+    own, hf = _tokens(lm.tok_encode("a")), _as_hf(lm, tokenizer, "a")
+    return len(hf) - len(own) if hf[len(hf) - len(own) :] == own else 0
 
 
 def _tokens(tokens: Any) -> list[int]:
