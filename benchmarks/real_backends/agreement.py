@@ -94,20 +94,18 @@ def try_llama_cpp(trial: Trial, env: Path) -> None:
     if server is None or convert is None:
         report("llama.cpp", f"left out: {env} has no llama-server or no converter")
         return
-    files = {}
-    for model in ("tiny", "bos"):
-        files[model] = trial.work / f"{model}.gguf"
-        made = [str(env / "bin" / "python"), str(convert), str(trial.models[model])]
-        made += ["--outtype", "f32", "--outfile", str(files[model])]
-        subprocess.run(made, check=True, capture_output=True)
+    gguf = trial.work / "tiny.gguf"
+    made = [str(env / "bin" / "python"), str(convert), str(trial.models["tiny"])]
+    made += ["--outtype", "f32", "--outfile", str(gguf)]
+    subprocess.run(made, check=True, capture_output=True)
     for name, cache in (("f32 cache", "-ctk f32 -ctv f32 -fa off"), ("default cache", "")):
-        command = f"{server} -m {files['tiny']} --port {{port}} -c 2048 -np 1 -t 1 {cache}"
+        command = f"{server} -m {gguf} --port {{port}} -c 2048 -np 1 -t 1 {cache}"
         with trial.serve("llama", command) as address:
             run = f"gguf-{name.split()[0]}"
             trial.run(run, "gguf", f"base_url={address},max_length=1024", TASKS["tiny"])
             report(f"llama-server, {name}", trial.compare(run, "hf-tiny"))
-    for model in files:
-        _try_llama_cpp_python(trial, env, model, files[model])
+    for model in ("tiny", "bos"):
+        _try_llama_cpp_python(trial, env, model, gguf)
 
 
 def _try_llama_cpp_python(trial: Trial, env: Path, model: str, gguf: Path) -> None:
@@ -116,6 +114,8 @@ def _try_llama_cpp_python(trial: Trial, env: Path, model: str, gguf: Path) -> No
         f"{env}/bin/python -m llama_cpp.server --model {gguf} --port {{port}} --n_ctx 2048 "
         "--n_threads 1 --n_threads_batch 1 --logits_all true --type_k 0 --type_v 0"
     )
+    if model == "bos":
+        command += " --kv_overrides tokenizer.ggml.add_bos_token=bool:true"
     library = next(env.rglob("libllama.so"), None)
     more = {} if library is None else {"LLAMA_CPP_LIB_PATH": str(library.parent)}
     with trial.serve("llama-cpp-python", command, **more) as address:

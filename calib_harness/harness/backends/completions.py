@@ -27,6 +27,7 @@ from calib_harness.errors import UserError
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
 from calib_harness.harness.backends.http_client import Client, each_as_it_comes
 from calib_harness.harness.backends.known_answer import (
+    SHORT,
     WRONG,
     KnownAnswer,
     choose_contexts,
@@ -103,13 +104,15 @@ def confirm_completions(lm: LocalCompletionsAPI, requests: Sequence[Instance]) -
     """Compare what a server says of the likeliest next tokens as it generates and as it echoes."""
     server = CompletionsServer(lm)
     answers = []
-    for context in choose_contexts(requests):
-        tokens = list(lm.tok_encode(context))[-(lm.max_length - 1) :]
+    for number, context in enumerate(choose_contexts(requests)):
+        # Texts are sent whole: cut off inside a word they would be other tokens to the server.
+        longest = SHORT if number and lm.tokenized_requests else lm.max_length
+        tokens = list(lm.tok_encode(context))[-(longest - 1) :]
         for text, logprob in server.next_tokens(tokens).items():
-            whole = list(lm.tok_encode(context + text))[-lm.max_length :]
-            if whole[:-1] != tokens[-(lm.max_length - 1) :]:
+            whole = list(lm.tok_encode(context + text))[-len(tokens) - 1 :]
+            if whole[:-1] != tokens:
                 continue  # the text joins the prompt, or is more than one token to us
-            ((_, scored),) = server.score([Prompt(0, whole, len(whole) - 1)])
+            ((_, scored),) = server.score([Prompt(0, whole, len(tokens))])
             answers.append(KnownAnswer(text, logprob, scored.logprob))
     judge(type(lm).__name__, answers)
 

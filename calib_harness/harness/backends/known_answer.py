@@ -28,6 +28,10 @@ Score = Callable[[LM, Sequence[Instance]], Iterator[tuple[int, TokenLogprobs]]]
 #: Prompts of the task that are asked. Some say nothing: after them no whole text is generated.
 N_PROMPTS = 4
 
+#: Tokens that need be left of all such prompts but the first: with shots, a whole prompt costs as
+#: much as many questions whose prefix is shared.
+SHORT = 128
+
 #: Differences of log-probabilities that half precision explains, and of such as it does not:
 #: between them a run goes on and says so. A wrong position differs by nats.
 ROUNDING, WRONG = 0.02, 0.5

@@ -25,6 +25,7 @@ from vllm import SamplingParams
 from calib_harness.errors import UserError
 from calib_harness.harness.backends.dispatch import confirm, score_tokens
 from calib_harness.harness.backends.known_answer import (
+    SHORT,
     KnownAnswer,
     choose_contexts,
     judge,
@@ -47,9 +48,8 @@ _MOST_TOKENS = 128
 # many from the middle.
 _CHECKED = 2
 
-# Prompts that are asked for known answers, and the tokens that are left of all but the first: with
-# shots, a whole prompt read in lm-eval's way costs as much as a question in ours.
-_N_KNOWN, _LEFT_OF_KNOWN = 2, 128
+# Prompts that are asked for known answers.
+_N_KNOWN = 2
 
 #: Largest difference of a token's log-probability between the two ways, in single precision and in
 #: half, where a batch of another shape rounds otherwise.
@@ -86,7 +86,7 @@ def confirm_vllm(lm: VLLM, requests: Sequence[Instance]) -> None:
         lm.tok_encode(context)[-(lm.max_length - 2) :]
         for context in choose_contexts(requests, _N_KNOWN)
     ]
-    contexts = [*whole[:1], *(tokens[-_LEFT_OF_KNOWN:] for tokens in whole[1:])]
+    contexts = [*whole[:1], *(tokens[-SHORT:] for tokens in whole[1:])]
     said = engine.generate(contexts, SamplingParams(temperature=0, max_tokens=1, logprobs=2))
     asked = [
         (context, token, entry.logprob)
