@@ -161,7 +161,8 @@ def _largest(found: Comparison, rows: pd.DataFrame, place: dict[str, Any], for_w
     names = f"{row['base']} → {row['aligned']}"
     if "base" in place:  # settings of one model
         names = str(row["family"])
-    text = f"The largest change for the {which} is {row['excess_change']:+.3f} ({names}"
+    chance = " beyond chance" if pd.notna(row["base_null"]) else ""
+    text = f"The largest change for the {which} is {row['excess_change']:+.3f}{chance} ({names}"
     parts = found.decomposition
     if len(parts):
         ids = {name: row[name] for name in ("family", "base", "aligned")}

@@ -81,4 +81,12 @@ def order(
     if chosen in (Format.csv, Format.json):
         emit(render_data(frames, chosen), output)
     else:
-        show({titles[name]: for_reading(frame) for name, frame in frames.items()}, chosen, output)
+        readable = {titles[name]: for_reading(frame) for name, frame in frames.items()}
+        show(readable, chosen, output, first=_MATTERS)
+
+
+# What a terminal shows first, where not all columns fit.
+_MATTERS = (
+    *("model", "n_shot", "metric", "method", "value", "share", "change", "p_value"),
+    *("n_choices", "letter", "prior", "low", "high", "answer_changes"),
+)

@@ -65,10 +65,11 @@ def fitted(title: str, frame: pd.DataFrame, width: int, first: Sequence[str] = (
     chosen = _chosen(shown, width, first)
     left_out = [name for name in shown.columns if name not in chosen]
     shown = _shortened(shown[chosen], width)
-    lines = [render({title: shown}, Format.table)]
+    lines = [_wrapped(title, width)] if title else []
     if constant:
         every = ", ".join(f"{name} {visible(value)}" for name, value in constant.items())
-        lines.insert(0, _wrapped(f"All rows: {every}", width))
+        lines.append(_wrapped(f"All rows: {every}", width))
+    lines.append(render({"": shown}, Format.table))
     if any(name in shown.columns and shown[name].str.endswith("*").any() for name in _P_VALUES):
         lines.append(f"* p < {_SMALL}")
     if left_out:

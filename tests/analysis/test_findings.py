@@ -252,6 +252,10 @@ def test_the_verdict_follows_from_the_tests() -> None:
     assert said.sentences[2].startswith("On average over 7 families it is worse: +")
     assert "(p = .016, signs of whole families flipped)" in said.sentences[2]
     assert said.text.startswith("toy (choice): Of 7 pairs")
+    # Tables show the change; the tests, and these words, take off what chance shows.
+    assert "beyond chance" not in said.text
+    (by_ece,) = verdict(compare(*pairs_of(7, 4.0), metrics=["ece"], n_resamples=500))
+    assert " beyond chance (" in by_ece.sentences[1]
 
 
 def test_the_verdict_finds_nothing_where_nothing_is() -> None:
@@ -265,6 +269,9 @@ def test_the_verdict_finds_nothing_where_nothing_is() -> None:
 def test_few_families_are_said_to_be_too_few() -> None:
     (said,) = verdict(compare(*pairs_of(3, 2.0), n_resamples=50))
     assert "3 families are too few to test it over families (p < .05 takes 6)" in said.text
+    one = [("f", base, aligned) for _, base, aligned in pairs_of(3, 2.0)[1]]
+    (said,) = verdict(compare(pairs_of(3, 2.0)[0], one, n_resamples=50))
+    assert "one family is too few" in said.text
 
 
 def test_without_tests_there_is_no_verdict() -> None:

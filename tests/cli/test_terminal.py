@@ -91,3 +91,13 @@ def test_harm_comes_first_and_clear_harm_before_what_chance_may_have_made():
         }
     )
     assert harm_first(changes).index.tolist() == [2, 1, 4, 3, 0]
+
+
+def test_a_title_is_as_wide_as_the_terminal_and_not_as_its_narrow_table():
+    # Above one short column it stood in pieces of six letters.
+    frame = pd.DataFrame({"method": ["choice"] * 2, "metric": ["ece", "acc"]})
+    assert fitted("Agreement of the ranks across tasks", frame, 80).splitlines() == [
+        "Agreement of the ranks across tasks",
+        "All rows: method choice",
+        *("metric", "ece", "acc"),
+    ]
