@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy.optimize import isotonic_regression
 
 from calib_harness.core.checks import FloatArray, check_pairs
+from calib_harness.core.corp import corp
+from calib_harness.core.recalibrators import isotonic_at
 
 _ROUNDING = 1e-12
 
@@ -87,54 +88,29 @@ def isotonic_curve(
     0.1925
     """
     c, hit = check_pairs(confidence, correct)
-    values, at, weights = np.unique(c, return_inverse=True, return_counts=True)
-    share = np.bincount(at, weights=hit, minlength=values.size) / weights
-    fit = _fitted(share, weights)
+    values, at, size = np.unique(c, return_inverse=True, return_counts=True)
+    fit = isotonic_at(at, size, hit)
     bends = _bends(fit)
     low = high = np.full(bends.size, np.nan)
     if n_resamples:
         rng = np.random.default_rng(seed)
-        hits = _simulated_hits(c, at, values.size, n_resamples, rng)
-        curves = np.stack([_fitted(row / weights, weights)[bends] for row in hits])
+        draws = ((rng.random(c.size) < c).astype(np.float64) for _ in range(n_resamples))
+        curves = [isotonic_at(at, size, drawn)[bends] for drawn in draws]
         low, high = np.quantile(curves, [0.025, 0.975], axis=0)
-    overall = float(hit.mean())
-    brier, curve_score = np.mean((c - hit) ** 2), np.mean((fit[at] - hit) ** 2)
-    uncertainty = overall * (1 - overall)
+    parts = corp(c, hit)
     return IsotonicCurve(
         confidence=values[bends],
         accuracy=fit[bends],
         low=low,
         high=high,
-        miscalibration=float(brier - curve_score),
-        discrimination=float(uncertainty - curve_score),
-        uncertainty=uncertainty,
+        miscalibration=parts.miscalibration.mean,
+        discrimination=parts.discrimination.mean,
+        uncertainty=parts.uncertainty.mean,
         n=c.size,
     )
-
-
-def _fitted(share: FloatArray, weights: npt.NDArray[np.int64]) -> FloatArray:
-    return np.asarray(isotonic_regression(share, weights=weights).x)
 
 
 def _bends(fit: FloatArray) -> npt.NDArray[np.int64]:
     """Return where a level stretch of the curve starts or ends."""
     step = np.flatnonzero(np.diff(fit) > _ROUNDING)
     return np.unique(np.concatenate([[0], step, step + 1, [fit.size - 1]]))
-
-
-def _simulated_hits(
-    confidence: FloatArray,
-    at: npt.NDArray[np.int64],
-    n_values: int,
-    n_resamples: int,
-    rng: np.random.Generator,
-) -> list[FloatArray]:
-    """Return how many answers of each confidence come true, once per simulation."""
-    return [
-        np.bincount(
-            at,
-            weights=(rng.random(confidence.size) < confidence).astype(np.float64),
-            minlength=n_values,
-        ).astype(np.float64)
-        for _ in range(n_resamples)
-    ]

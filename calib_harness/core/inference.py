@@ -54,7 +54,7 @@ def bootstrap(
     the triangle inequality, the second because |x| lies above its tangents). They hold the value,
     which for a well calibrated model is nearly all bias: an ECE of .04 with the interval
     (0, .08) is one that a calibrated model might show. Simulated (`benchmarks/RESULTS.md`), they
-    hold the true error in 95 % of data sets in every cell; they are wide for it.
+    hold the true error in 98 % of data sets, and are wide for it.
 
     Resamples in which a metric is undefined (AUROC without a wrong answer) are left out; there
     is neither standard error nor interval for an infinite value.

@@ -333,9 +333,13 @@ def _fit_isotonic(scores: FloatArray, gold: IntArray) -> Params:
 def isotonic_fit(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return the distinct values of x and the monotone least-squares fit of y at them."""
     at, place, size = np.unique(x, return_inverse=True, return_counts=True)
+    return at, isotonic_at(place, size, y)
+
+
+def isotonic_at(place: IntArray, size: IntArray, y: FloatArray) -> FloatArray:
+    """Return the fit of `isotonic_fit` given the number of each x's value, and of how many each."""
     means = np.bincount(place, weights=y) / size
-    fitted = optimize.isotonic_regression(means, weights=size.astype(np.float64)).x
-    return at, np.asarray(fitted)
+    return np.asarray(optimize.isotonic_regression(means, weights=size.astype(np.float64)).x)
 
 
 def _apply_isotonic(scores: FloatArray, params: Params) -> FloatArray:
