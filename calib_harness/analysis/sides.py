@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
@@ -41,6 +41,9 @@ class Side:
 Sides: TypeAlias = tuple[Side | None, Side | None]
 
 
+_NOTHING = Side({}, {}, {})
+
+
 def side_of(probs: Floats, gold: Ints, options: SummaryOptions, known: Side | None = None) -> Side:
     """Compute what one run brings to the changes of ``options.metrics``.
 
@@ -52,18 +55,25 @@ def side_of(probs: Floats, gold: Ints, options: SummaryOptions, known: Side | No
     options : SummaryOptions
         Without resamples (``n_resamples`` of 0) none are drawn.
     known : Side, optional
-        What was computed of these questions before; only resamples may be missing.
+        What was computed of these questions before; what is missing there is computed.
     """
+    known = known or _NOTHING
     names = [name for name in options.metrics if name not in LOSSES]
-    if known is None:
-        nulls = {name: null_mean(probs, name, options) for name in names if has_null(name)}
-        losses = {name: _losses(probs, gold, name) for name in options.metrics if name in LOSSES}
-        known = Side({}, nulls, losses)
-    if known.draws or not names or not options.n_resamples:
-        return known
-    # The same seed draws the same questions for every run of as many.
-    draws = bootstrap_draws(names, probs, gold, **options.draws, **options.bins)
-    return replace(known, draws=draws)
+    nulls = {
+        name: known.nulls[name] if name in known.nulls else null_mean(probs, name, options)
+        for name in names
+        if has_null(name)
+    }
+    losses = {
+        name: known.losses[name] if name in known.losses else _losses(probs, gold, name)
+        for name in options.metrics
+        if name in LOSSES
+    }
+    draws = known.draws
+    if names and options.n_resamples and not draws:
+        # The same seed draws the same questions for every run of as many.
+        draws = bootstrap_draws(names, probs, gold, **options.draws, **options.bins)
+    return Side(draws, nulls, losses)
 
 
 def _losses(probs: Floats, gold: Ints, name: str) -> Floats:

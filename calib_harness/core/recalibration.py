@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 # 1/T runs between these. Questions that were all answered rightly fit a temperature near 0, at
 # which one wrong answer among the next costs nearly everything: ten times as sure is enough.
 SMALLEST_INVERSE, LARGEST_INVERSE = 0.01, 10.0
+_FIRST_STEP = 0.7  # of log(1/T), away from a temperature of 1: half or twice as sure
 
 
 def apply_temperature(scores: npt.ArrayLike, temperature: float) -> FloatArray:
@@ -151,13 +152,28 @@ def _best_temperature(scores: FloatArray, at_target: FloatArray) -> float:
             len(scores),
         )
     slope = _slope_of(scores[possible], at_target[possible])
-    low, high = np.log(SMALLEST_INVERSE), np.log(LARGEST_INVERSE)
-    for end, better_beyond in ((low, slope(low) >= 0), (high, slope(high) <= 0)):
-        if better_beyond:
-            temperature = float(np.exp(-end))
-            logger.warning("No temperature in bounds fits best; %g is used.", temperature)
-            return temperature
-    return float(np.exp(-optimize.brentq(slope, low, high, xtol=1e-12)))
+    beyond, inside = _around_zero(slope)
+    if inside is None:
+        temperature = float(np.exp(-beyond))
+        logger.warning("No temperature in bounds fits best; %g is used.", temperature)
+        return temperature
+    return float(np.exp(-optimize.brentq(slope, inside, beyond, xtol=1e-12)))
+
+
+def _around_zero(slope: Callable[[float], float]) -> tuple[float, float | None]:
+    """Return two places, the farther from 0 first, between which a rising function has its zero.
+
+    Looked for outwards from log(1/T) = 0, as most models need little. If there is no zero in
+    bounds, the end that is nearest to it, and None.
+    """
+    upwards = slope(0.0) < 0
+    end = np.log(LARGEST_INVERSE if upwards else SMALLEST_INVERSE)
+    inside, beyond = 0.0, float(np.copysign(_FIRST_STEP, end))
+    while abs(beyond) < abs(end):
+        if (slope(beyond) < 0) != upwards:
+            return beyond, inside
+        inside, beyond = beyond, 2 * beyond
+    return (end, inside) if (slope(end) < 0) != upwards else (end, None)
 
 
 def _slope_of(scores: FloatArray, at_target: FloatArray) -> Callable[[float], float]:

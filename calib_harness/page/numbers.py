@@ -156,10 +156,11 @@ def entry_numbers(
     with_temperature = replace(options, recalibrate=diagrams.n_curve_resamples > 0)
     rows = summarise(p, with_temperature, draws=draws)
     probs, gold = p.probs[p.usable], p.gold[p.usable]
-    side = Side(draws, {}, {})
+    # What a calibrated model would show on average stands in a row of its own.
+    of_ece = [row["value"] for row in rows if row["metric"] == "ece_null"]
+    side = Side(draws, {"ece": of_ece[0]} if of_ece else {}, {})
     if compared and gold.size:
-        side = side_of(probs, gold, replace(options, metrics=tuple(compared), n_resamples=0))
-        side = replace(side, draws=draws)
+        side = side_of(probs, gold, replace(options, metrics=tuple(compared)), side)
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
     asked = [
         Pairs(confidence, correct, *binning, diagrams.n_resamples, diagrams.seed)

@@ -40,7 +40,7 @@ function baseLayout(extra = {}) {
     margin: { l: 56, r: 16, t: 28, b: 48 },
     hoverlabel: { bgcolor: colour("--panel"), font: { color: colour("--text") } },
     // Above: below it would lie on the ticks' names, which turn and grow on a narrow screen.
-    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 }, itemclick: false, itemdoubleclick: false },
+    legend: { orientation: "h", y: 1, yanchor: "bottom", x: 0, font: { size: 11 }, itemclick: false, itemdoubleclick: false, traceorder: "normal" },
     hovermode: "closest",
     dragmode: false,
     ...extra,
