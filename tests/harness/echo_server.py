@@ -26,7 +26,7 @@ class EchoServer:
     ----------
     fault : str
         ``drop_echo``, ``bos``, ``off_by_one``, ``null``, ``every500``, ``die``, ``slow``, ``half``,
-        ``cut``, ``404``, ``chat_only``, ``garbage``.
+        ``cut``, ``404``, ``chat_only``, ``garbage``; ``strips`` is none: names tokens as Llama 2's does.
     n : int
         Each how many requests, or after how many, the fault shows.
     seen : Counter
@@ -156,7 +156,7 @@ class EchoServer:
             tokens, values, tops = tokens[1:], values[1:], tops[1:]
         if not body.get("echo") or self.fault == "drop_echo":
             tokens, values, tops = tokens[-1:], values[-1:], tops[-1:]
-        texts = [self.tokenizer.decode([token]) for token in tokens]
+        texts = [self._name(token) for token in tokens]
         logprobs = {"tokens": texts, "token_logprobs": values, "top_logprobs": tops}
         if self.fault == "null" and (not self.n or self.count % self.n == 0):
             logprobs = None
@@ -174,10 +174,14 @@ class EchoServer:
         logprobs = {"tokens": [said], "token_logprobs": [top[said]], "top_logprobs": [top]}
         return {"index": index, "text": "", "logprobs": logprobs}
 
+    def _name(self, token: int) -> str:
+        text = self.tokenizer.decode([token])
+        return text.lstrip(" ") if self.fault == "strips" else text
+
     def _top(self, row: torch.Tensor, n: int) -> dict[str, float]:
         values, tokens = row.topk(n)
         return {
-            self.tokenizer.decode([token]): value
+            self._name(token): value
             for token, value in zip(tokens.tolist(), values.tolist(), strict=True)
         }
 

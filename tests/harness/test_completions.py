@@ -83,6 +83,14 @@ def test_token_log_probabilities_are_those_of_hf(server, expected, settings):
         assert one.is_greedy == other.is_greedy
 
 
+def test_a_server_whose_tokenizer_drops_spaces_is_confirmed(server, expected, caplog):
+    server.fault = "strips"
+    with caplog.at_level(logging.WARNING):
+        found = backend(server).token_loglikelihood(REQUESTS)
+    assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+    assert "could not be confirmed" not in caplog.text
+
+
 def test_what_was_cut_off_a_prompt_is_in_its_result(server):
     context, choice = CONTEXTS[0], " A"
     lm = backend(server)

@@ -109,12 +109,25 @@ def confirm_completions(lm: LocalCompletionsAPI, requests: Sequence[Instance]) -
         longest = SHORT if number and lm.tokenized_requests else lm.max_length
         tokens = list(lm.tok_encode(context))[-(longest - 1) :]
         for text, logprob in server.next_tokens(tokens).items():
-            whole = list(lm.tok_encode(context + text))[-len(tokens) - 1 :]
-            if whole[:-1] != tokens:
-                continue  # the text joins the prompt, or is more than one token to us
-            ((_, scored),) = server.score([Prompt(0, whole, len(tokens))])
-            answers.append(KnownAnswer(text, logprob, scored.logprob))
+            scored = [
+                answer.logprob
+                for prompt in _with_token_called(lm, context, text, tokens)
+                for _, answer in server.score([prompt])
+            ]
+            if scored:
+                nearest = min(scored, key=lambda value: abs(value - logprob))
+                answers.append(KnownAnswer(text, logprob, nearest))
     judge(type(lm).__name__, answers)
+
+
+def _with_token_called(lm: Any, context: str, text: str, tokens: list[int]) -> list[Prompt]:
+    """Return a context's tokens with each that a server may call so: Llama 2's calls " A" "A".
+
+    It is left out where the text joins the prompt, or is more than one token to us.
+    """
+    spellings = [text] if text[:1].isspace() else [text, f" {text}"]
+    wholes = [list(lm.tok_encode(context + each))[-len(tokens) - 1 :] for each in spellings]
+    return [Prompt(0, whole, len(tokens)) for whole in wholes if whole[:-1] == tokens]
 
 
 class CompletionsServer:
