@@ -26,7 +26,7 @@ class EchoServer:
     ----------
     fault : str
         ``drop_echo``, ``bos``, ``off_by_one``, ``null``, ``every500``, ``die``, ``slow``, ``half``,
-        ``cut``, ``404``, ``chat_only``, ``garbage``; ``strips`` is none: names tokens as Llama 2's does.
+        ``cut``, ``404``, ``chat_only``, ``garbage``; ``strips`` is none: names as Llama 2.
     n : int
         Each how many requests, or after how many, the fault shows.
     seen : Counter

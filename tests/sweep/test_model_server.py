@@ -50,6 +50,28 @@ def is_alive(pid):
         return False
 
 
+def test_a_server_is_asked_past_a_proxy(tmp_path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with serve(tmp_path, patience=20) as address:
+        assert address.startswith("http://127.0.0.1:")
+
+
+def test_a_port_that_speaks_no_http_is_not_ready(tmp_path):
+    program = """
+import socket, sys
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as server:
+    while True:
+        client, _ = server.accept()
+        client.recv(65536)
+        client.sendall(b"no HTTP at all\\r\\n")
+        client.close()
+"""
+    with pytest.raises(UserError, match="did not answer"), serve(tmp_path, program, patience=2):
+        raise AssertionError("it is not ready")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_server_is_ready_inside_the_block_and_gone_with_its_children_after_it(tmp_path):
     with serve(tmp_path) as address:
