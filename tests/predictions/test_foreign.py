@@ -69,6 +69,14 @@ def rewrite_inspect(folder: Path, change: Callable[[dict[str, Any]], None]) -> P
     return folder / path.name
 
 
+def test_inspect_logs_that_hold_nan_are_read(tmp_path: Path) -> None:
+    # It writes the standard error of one sample so.
+    path = rewrite_inspect(tmp_path, lambda sample: sample.update(total_time=float("nan")))
+    assert "NaN" in path.read_text()
+    (run,) = load(path)
+    assert run.scores.shape == (8, 4)
+
+
 def test_inspect_letters_of_shuffled_choices_are_not_believed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -80,7 +80,11 @@ def inspect_header(log: Log) -> Header:
         if stream.read(2) == b"PK":
             archive = zipfile.ZipFile(stream)
             return _header(log, _head(archive, stream))
-    return _header(log, msgspec.to_builtins(_HEAD.decode(log.file.read())))
+    data = log.file.read()
+    try:
+        return _header(log, msgspec.to_builtins(_HEAD.decode(data)))
+    except msgspec.DecodeError:  # it holds NaN, as of a standard error, which is no JSON
+        return _header(log, json.loads(data))
 
 
 def _samples(log: Log) -> Iterator[dict[str, Any]]:
