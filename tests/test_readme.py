@@ -30,9 +30,21 @@ def commands() -> list[list[str]]:
     found = []
     for page in PAGES:
         for block in blocks(page, "sh"):
-            for line in block.replace("\\\n", " ").splitlines():
-                if line.startswith("calib-harness "):
-                    found.append(shlex.split(line, comments=True)[1:])
+            found += [words[1:] for words in lines_of(block) if words[:1] == ["calib-harness"]]
+    return found
+
+
+def lines_of(block: str) -> list[list[str]]:
+    """Words of every line, which goes on past its end after a backslash or in quotes."""
+    found, so_far = [], ""
+    for line in block.replace("\\\n", " ").splitlines():
+        so_far += line + "\n"
+        try:
+            found.append(shlex.split(so_far, comments=True))
+        except ValueError:  # quotes are still open
+            continue
+        so_far = ""
+    assert not so_far, f"quotes are not closed: {so_far}"
     return found
 
 
