@@ -52,7 +52,8 @@ def backend_differences(predictions: Iterable[Predictions]) -> list[BackendDiffe
     Parameters
     ----------
     predictions : iterable of Predictions
-        Of one backend and setting the newest run counts. An argument that only one side was given
+        Of one backend and setting the newest run counts; runs that share no question are left
+        out. An argument that only one side was given
         (vLLM's ``max_model_len``) makes no other setting.
     """
     groups: dict[tuple[object, ...], dict[str, Predictions]] = defaultdict(dict)
@@ -63,7 +64,7 @@ def backend_differences(predictions: Iterable[Predictions]) -> list[BackendDiffe
     for of_backend in groups.values():
         first, *others = sorted(of_backend, key=lambda name: (name != TRANSFORMERS, name))
         found += [_difference(of_backend[first], of_backend[other]) for other in others]
-    return found
+    return [difference for difference in found if difference.n]
 
 
 def say_differences(predictions: Iterable[Predictions]) -> None:

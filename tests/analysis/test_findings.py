@@ -307,6 +307,13 @@ def test_two_backends_of_one_model_are_told_with_their_largest_differences(caplo
     assert "0.25 (toy, choice," in said
 
 
+def test_nothing_is_said_of_backends_that_share_no_question() -> None:
+    hf = make_run("m")
+    half = len(hf) // 2
+    served = other_backend(hf, "backend=vllm", 0.25).take(np.arange(half, len(hf)))
+    assert backend_differences([hf.take(np.arange(half)), served]) == []
+
+
 def test_a_backend_is_a_setting_whatever_arguments_it_was_given(caplog) -> None:
     hf = make_run("m", settings="dtype=float32")
     runs = [hf, other_backend(hf, "backend=vllm, dtype=bfloat16, max_model_len=512", 0.1)]
