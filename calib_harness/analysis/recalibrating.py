@@ -103,7 +103,13 @@ def recalibration_frame(
         runs = [run for run in runs if fit_on not in (run.header.task, run.header.benchmark)]
     rows = []
     for run in runs:
-        done = _recalibrated(run, runs, method, base, fitted, n_folds, options.seed)
+        try:
+            done = _recalibrated(run, runs, method, base, fitted, n_folds, options.seed)
+        except UserError:
+            raise
+        except ValueError as error:  # of this run: more choices than were fitted, for example
+            logger.warning("%s on %s is left out: %s", *_named(run), error)
+            continue
         if done is not None:
             rows.append(_row(run, *done, options))
     if not rows:
@@ -289,12 +295,15 @@ def read_recalibrators(path: Path) -> Fitted:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["version"] != _FILE_VERSION:
             raise ValueError(f"its version is {content['version']}, not {_FILE_VERSION}")
-        return {
+        fitted = {
             (each["model"], each["task"], each["method"]): Recalibrator(
                 each["recalibration"], each["params"]
             )
             for each in content["fitted"]
         }
+        for recalibrator in fitted.values():
+            recalibrator.apply([[0.0]])  # raises what numbers that it cannot use raise
+        return fitted
     except OSError as error:
         raise ArgumentError(f"apply {path} cannot be read ({error.strerror}).") from error
     except (ValueError, KeyError, TypeError) as error:

@@ -93,3 +93,36 @@ def test_files_that_are_no_fits_are_refused(tmp_path: Path, text: str) -> None:
         read_recalibrators(path)
     with pytest.raises(UserError, match=r"^apply .* cannot be read"):
         read_recalibrators(tmp_path / "nothing.json")
+
+
+@pytest.mark.parametrize(
+    ("recalibration", "params"),
+    [
+        ("temperature", '{"temperature": 0.0}'),
+        ("letter", '{"temperature": "x", "bias": [0.0, 0.0]}'),
+        ("isotonic", '{"probability": [], "frequency": []}'),
+    ],
+)
+def test_kept_numbers_that_cannot_be_used_are_refused(
+    tmp_path: Path, recalibration: str, params: str
+) -> None:
+    path = tmp_path / "fits.json"
+    path.write_text(
+        '{"version": 1, "fitted": [{"model": "m", "task": "t", "method": "choice", '
+        f'"recalibration": "{recalibration}", "params": {params}}}]}}'
+    )
+    with pytest.raises(UserError, match=r"^apply .* is no file that `recalibrate --save` wrote"):
+        read_recalibrators(path)
+
+
+def test_a_run_of_more_choices_than_were_fitted_is_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run = make_run("m", sharpness=3.0)
+    two = renamed(run, task="two")
+    two = replace(two, scores=two.scores[:, :2], gold=np.minimum(two.gold, 1))
+    fitted = fit_all([two], "letter")
+    same = renamed(two, task="three")
+    frame = recalibration_frame([run, same], fitted=fitted, options=QUICK)
+    assert frame["task"].tolist() == ["three"]
+    assert f"m on {run.header.task} is left out: scores must have at most 2" in caplog.text
