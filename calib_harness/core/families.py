@@ -234,7 +234,8 @@ def random_effects(
     Returns
     -------
     RandomEffects
-        NaN where there are too few families: 1 has neither interval, 2 no prediction interval.
+        NaN where there are too few families: 1 has neither interval nor `between_families`, 2 no
+        prediction interval; of one pair only the mean is known.
 
     Raises
     ------
@@ -273,9 +274,9 @@ def random_effects(
         high=high,
         next_low=next_low,
         next_high=next_high,
-        between_families=float(np.sqrt(of_family)),
-        between_pairs=float(np.sqrt(of_pair)),
-        i_squared=real / (real + noise) if real + noise else 0.0,
+        between_families=float(np.sqrt(of_family)) if n_families > 1 else np.nan,
+        between_pairs=float(np.sqrt(of_pair)) if y.size > 1 else np.nan,
+        i_squared=_share(real, noise) if y.size > 1 else np.nan,
         n_pairs=y.size,
         n_families=n_families,
     )
@@ -365,6 +366,10 @@ def _deviances(y: FloatArray, variance: FloatArray, at: IntArray, parts: FloatAr
 def _floor(variance: FloatArray, scale: float) -> float:
     """Return what keeps weights finite where a change has no error of its own."""
     return 1e-9 * scale if not variance.all() else 0.0
+
+
+def _share(real: float, noise: float) -> float:
+    return float(real / (real + noise)) if real + noise else 0.0
 
 
 def _typical(variance: FloatArray) -> float:

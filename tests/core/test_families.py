@@ -116,3 +116,12 @@ def test_too_few_families_have_no_intervals() -> None:
     assert np.isnan(random_effects([np.nan], [0.1], ["a"]).mean)
     with pytest.raises(ValueError, match=r"stderrs must be at least 0; got -0\.1"):
         random_effects([0.1], [-0.1], ["a"])
+
+
+def test_what_pairs_or_families_differ_by_takes_two_of_them() -> None:
+    one = random_effects([0.1], [0.01], ["a"])
+    assert one.mean == pytest.approx(0.1)
+    assert np.isnan([one.between_families, one.between_pairs, one.i_squared]).all()
+    family = random_effects([0.1, 0.3], [0.01, 0.01], ["a", "a"])
+    assert np.isnan(family.between_families)
+    assert family.between_pairs > 0.1
