@@ -63,7 +63,7 @@ def metrics(
 ) -> None:
     """Table of every run, task and method with standard errors, from sample logs.
 
-    Beside each ECE stands a calibrated model's; CSV and JSON hold intervals too.
+    Beside each calibration error stands a calibrated model's; CSV and JSON hold more.
 
     For example:
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from calib_harness.analysis.multiplicity import SIGNIFICANT
 from calib_harness.analysis.results import is_harmed
 from calib_harness.cli.render import number, p_value, with_error
 from calib_harness.predictions.gold import NOT_VERIFIED
@@ -55,9 +56,12 @@ def metrics_for_reading(wide: pd.DataFrame) -> pd.DataFrame:
 
 
 def _p_calibrated(wide: pd.DataFrame, name: str) -> list[str]:
-    """Text of how often a calibrated model shows as much, and of whether that says anything."""
+    """Text of how often a calibrated model shows as much, and whether a large p tells anything."""
     found = zip(wide[f"{name}_p_calibrated"], wide[f"{name}_too_few"], strict=True)
-    return [f"{p_value(p)} (n too small)" if few is True else p_value(p) for p, few in found]
+    return [
+        f"{p_value(p)} (n too small)" if few is True and p >= SIGNIFICANT else p_value(p)
+        for p, few in found
+    ]
 
 
 def for_reading(frame: pd.DataFrame) -> pd.DataFrame:

@@ -24,6 +24,7 @@ from calib_harness import (
 )
 from calib_harness.analysis.against_nulls import NULL_COLUMNS
 from calib_harness.analysis.metrics_frame import VALUE_COLUMNS
+from calib_harness.cli.readable import metrics_for_reading
 
 
 def make_run(
@@ -114,6 +115,15 @@ def test_too_few_questions_for_an_error_are_said_to_be() -> None:
     for n, few in ((60, True), (2000, False)):
         rows = metrics_frame([make_run(n)], metrics=["sce"], n_resamples=20)
         assert rows["too_few"].tolist() == [few]
+
+
+def test_a_small_p_value_is_not_said_to_be_of_too_few_questions() -> None:
+    for sharpness, said in ((2.0, True), (3.0, False)):
+        run = make_run(60, sharpness=sharpness)
+        wide = wide_frame(metrics_frame([run], metrics=["sce"], n_resamples=99))
+        assert wide["sce_too_few"].tolist() == [True]
+        shown = metrics_for_reading(wide)["p sce"].item()
+        assert ("n too small" in shown) == said
 
 
 def test_recalibration_finds_the_temperature_and_lowers_ece() -> None:
