@@ -172,9 +172,10 @@ def calibration_loss(
     if method != "temperature" or np.isnan(found.stderr):
         return replace(found, high=float("nan"))
     answers = Answers.of(probs, gold)
-    by_temperature = losses_by_temperature(answers.probs, answers.gold, score)
+    by_temperature = losses_by_temperature(answers.probs, answers.gold, score, clusters)
     nothing = LossRange.of_one(np.zeros(len(answers)))
-    low, high = by_temperature.interval(nothing, _quantile(len(answers), level))
+    n_drawn = len(answers) if clusters is None else int(clusters.max()) + 1
+    low, high = by_temperature.interval(nothing, _quantile(n_drawn, level), clusters)
     # The log-loss is what a temperature is best for: no other saves more.
     low = found.low if score == "nll" else min(found.low, low)
     return replace(found, low=low, high=max(high, found.high, 0.0))

@@ -44,21 +44,28 @@ class LossRange:
         """Return losses that are counted in one way."""
         return cls(losses[None, :], np.zeros(1))
 
-    def interval(self, minus: LossRange, quantile: float) -> tuple[float, float]:
+    def interval(
+        self, minus: LossRange, quantile: float, clusters: IntArray | None = None
+    ) -> tuple[float, float]:
         """Return the ends of mean difference ± quantile × standard error, over all ways."""
         n = self.losses.shape[1]
         means = [each.losses.mean(axis=1) for each in (self, minus)]
         first, second = (
-            each.losses - mean[:, None] for each, mean in zip((self, minus), means, strict=True)
+            _sums(each.losses - mean[:, None], clusters)
+            for each, mean in zip((self, minus), means, strict=True)
         )
-        variance = (first**2).mean(axis=1)[:, None] + (second**2).mean(axis=1)
-        variance = variance - 2 * first @ second.T / n + self.unseen[:, None] + minus.unseen
+        squares = (first**2).sum(axis=1)[:, None] + (second**2).sum(axis=1) - 2 * first @ second.T
+        n_drawn = first.shape[1]
+        variance = squares / n * (n_drawn / n) * (n - 1) / (n_drawn - 1)
+        variance = variance + self.unseen[:, None] + minus.unseen
         half = quantile * np.sqrt(np.maximum(variance, 0.0) / (n - 1))
         difference = means[0][:, None] - means[1]
         return float((difference - half).min()), float((difference + half).max())
 
 
-def losses_by_temperature(probs: FloatArray, gold: IntArray, score: str) -> LossRange:
+def losses_by_temperature(
+    probs: FloatArray, gold: IntArray, score: str, clusters: IntArray | None = None
+) -> LossRange:
     """Return the losses of questions at temperatures that a score test does not rule out.
 
     Parameters
@@ -67,6 +74,8 @@ def losses_by_temperature(probs: FloatArray, gold: IntArray, score: str) -> Loss
         NaN where a choice does not exist.
     gold : ndarray of int, shape (n,)
     score : {"nll", "brier"}
+    clusters : ndarray of int, shape (n,), or None
+        Number from 0 of each question's cluster: clusters are independent then, not questions.
 
     Returns
     -------
@@ -75,7 +84,7 @@ def losses_by_temperature(probs: FloatArray, gold: IntArray, score: str) -> Loss
     """
     scores = np.log(np.maximum(probs, _TINY))
     rows, found, unseen = np.arange(len(gold)), [], []
-    for log_inverse in np.linspace(*_possible(scores, gold), _N_TEMPERATURES):
+    for log_inverse in np.linspace(*_possible(scores, gold, clusters), _N_TEMPERATURES):
         scaled = softmax_scores(scores * np.exp(log_inverse))
         if score == "nll":
             saved = np.log(np.maximum(scaled, _TINY)) - scores
@@ -93,7 +102,15 @@ def _offsets(probs: FloatArray) -> FloatArray:
     return np.asarray(np.nansum(probs**2, axis=1))
 
 
-def _possible(scores: FloatArray, gold: IntArray) -> tuple[float, float]:
+def _sums(values: FloatArray, clusters: IntArray | None) -> FloatArray:
+    """Return the sums (..., C) over clusters of values (..., n), which may be their own."""
+    if clusters is None:
+        return values
+    member = clusters[:, None] == np.arange(int(clusters.max()) + 1)
+    return np.asarray(values @ member.astype(np.float64))
+
+
+def _possible(scores: FloatArray, gold: IntArray, clusters: IntArray | None) -> tuple[float, float]:
     """Return the least and the largest log 1/T at which the score test does not reject."""
     ends = float(np.log(SMALLEST_INVERSE)), float(np.log(LARGEST_INVERSE))
 
@@ -102,7 +119,7 @@ def _possible(scores: FloatArray, gold: IntArray) -> tuple[float, float]:
         expected = np.nansum(scaled * scores, axis=1)
         slopes = expected - scores[np.arange(len(gold)), gold]
         likely = float((np.nansum(scaled * scores**2, axis=1) - expected**2).mean())
-        spread = max(float((slopes**2).mean()), likely, _TINY)
+        spread = max(float((_sums(slopes, clusters) ** 2).sum()) / len(gold), likely, _TINY)
         return float(slopes.mean() * np.sqrt(len(gold) / spread))
 
     def crossing(value: float) -> float:

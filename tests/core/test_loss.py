@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 import calib_harness as ch
+from calib_harness.core.loss import mean_test
 from calib_harness.core.recalibration import folds
 from tests.core.strategies import random_questions
 
@@ -129,3 +130,18 @@ def test_bad_arguments_are_named() -> None:
         ch.calibration_losses(probs, gold)
     with pytest.raises(ValueError, match="n_folds=5; got 2"):
         ch.corp([0.5, 0.6], [0, 1], n_folds=5)
+
+
+def test_upper_ends_know_that_questions_come_in_clusters() -> None:
+    rng = np.random.default_rng(2)
+    sharpness = np.repeat(np.exp(rng.normal(0, 0.6, 15)), 40)[:, None]
+    logits = rng.normal(0, 2, (600, 4))
+    truth, probs = ch.softmax_scores(logits * sharpness), ch.softmax_scores(logits * 1.3)
+    gold = (truth.cumsum(axis=1) < rng.random((600, 1))).sum(axis=1).clip(max=3)
+    clusters = np.repeat(np.arange(15), 40)
+    assert ch.calibration_loss(probs, gold, clusters=np.arange(600)) == ch.calibration_loss(
+        probs, gold
+    )
+    found = ch.calibration_loss(probs, gold, clusters=clusters)
+    of_mean = mean_test(ch.calibration_losses(probs, gold), clusters=clusters)
+    assert found.high > of_mean.high + 0.2 * found.stderr
