@@ -157,7 +157,7 @@ def _slopes(sums: FloatArray, norm: str) -> FloatArray:
 
 def _overall(group: Group, bins: IntArray, *, alone: bool) -> FloatArray:
     """Return 1 for predictions, and for classes -1 in bins whose values lie below their mean."""
-    if alone:
+    if alone or not bins.size:  # TACE's threshold may leave a class without entries
         return np.ones(int(bins.max(initial=-1)) + 1)
     means = np.bincount(bins, weights=group.values) / np.bincount(bins)
     return np.asarray(np.where(means > group.values.mean(), 1.0, -1.0))

@@ -404,3 +404,9 @@ def test_errors_over_clusters_are_those_of_new_clusters() -> None:
     for name in found:
         assert np.mean(errors[name]) == pytest.approx(np.std(found[name]), rel=0.2)
         assert np.mean(errors[name]) > 2.5 * np.sqrt(0.25 / 1000)  # what questions alone would say
+
+
+def test_a_class_that_a_threshold_empties_has_no_part_in_an_error() -> None:
+    draws = bootstrap_draws(["tace"], np.array([[1.0, 0.0]] * 9), [0] * 9, n_resamples=20, rng=0)
+    found = estimates_of(draws)["tace"]
+    assert (found.value, found.low) == (0.0, 0.0)
