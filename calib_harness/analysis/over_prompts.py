@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from calib_harness.analysis.joining import SharedQuestions, on_shared_questions, shared_questions
+from calib_harness.analysis.joining import on_shared_questions, shared_questions
 from calib_harness.analysis.matching import Models
 from calib_harness.analysis.metrics_frame import SummaryOptions
 from calib_harness.analysis.paired import check_options, report_questions
 from calib_harness.analysis.pairs_file import PairsLike, read_pairs
-from calib_harness.analysis.sides import side_of
+from calib_harness.analysis.sides import Side, side_of
 from calib_harness.core.loss import LOSSES
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.prompt_spread import prompt_spread
@@ -145,15 +145,14 @@ def _rows(
     report_questions(shared, labels, about["benchmark"], about["method"])
     if not len(shared):
         return []
-    values, deviations = _resampled(shared, options)
+    sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
     rows = []
-    for at, name in enumerate(options.metrics):
-        table = values[:, at].reshape(2, len(prompts))
-        moved = deviations[:, :, at].reshape(-1, 2, len(prompts))
+    for name in options.metrics:
+        table, moved, worlds = _resampled(sides, name)
         changes = table[1] - table[0]
         rows.append(
             {"metric": name, "n_prompts": len(prompts), "n": len(shared)}
-            | asdict(prompt_spread(table, moved))
+            | asdict(prompt_spread(table, moved, worlds))
             | {"least_change": changes.min(), "largest_change": changes.max()}
             | {"prompts": "; ".join(prompts)}
         )
@@ -180,16 +179,19 @@ def _is_same(one: Predictions, other: Predictions) -> bool:
     return np.allclose(first, second, atol=_SAME, equal_nan=True)
 
 
-def _resampled(shared: SharedQuestions, options: SummaryOptions) -> tuple[Floats, Floats]:
-    """Return every run's metrics, (runs, metrics), and how resamples deviate, (R, runs, metrics).
+def _resampled(sides: Sequence[Side], name: str) -> tuple[Floats, Floats, Floats | None]:
+    """Return a metric under each prompt, and how resamples deviate, as `prompt_spread` takes them.
 
-    The same seed draws the same questions for all runs.
+    The same seed draws the same questions for all runs. An excess is what is left of a calibration
+    error, and its worlds say how far the error itself may be from that.
     """
-    values, deviations = [], []
-    for probs in shared.probs:
-        side = side_of(probs, shared.gold, options)
-        draws = [side.draws[name] for name in options.metrics]
-        chance = [side.nulls.get(name, 0.0) for name in options.metrics]
-        values.append([each.value for each in draws] - np.array(chance))
-        deviations.append([each.deviations[:, 0] for each in draws])
-    return np.array(values), np.array(deviations).transpose(2, 0, 1)
+    draws = [side.draws[name] for side in sides]
+    chance = np.array([side.nulls.get(name, 0.0) for side in sides])
+    values = np.array([each.value for each in draws]) - chance
+    deviations = np.stack([each.deviations for each in draws], axis=1)
+    n_resamples, _, n_worlds = deviations.shape
+    moved = deviations[:, :, 0].reshape(n_resamples, 2, -1)
+    if n_worlds == 1:
+        return values.reshape(2, -1), moved, None
+    off = deviations - chance[:, None]
+    return values.reshape(2, -1), moved, off.reshape(n_resamples, 2, -1, n_worlds)

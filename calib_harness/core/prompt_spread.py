@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,7 +54,9 @@ class PromptSpread:
     share_high: float
 
 
-def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpread:
+def prompt_spread(
+    values: npt.ArrayLike, deviations: npt.ArrayLike, worlds: npt.ArrayLike | None = None
+) -> PromptSpread:
     """Compare a metric of two models over several prompts.
 
     Questions are resampled together for all prompts and both models. A variance over prompts is
@@ -69,6 +72,11 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
         The metric of base and aligned model under each of J >= 2 prompts.
     deviations : array_like, shape (R, 2, J)
         The same of R resamples of the questions, minus `values`.
+    worlds : array_like, shape (R, 2, J, V), optional
+        How far `values` may lie from the truth in each of V worlds, for metrics whose bias is not
+        known (`core.resampling.Draws`). The interval of the change holds those of all pairs of
+        worlds then. Of spreads and shares it is not known what such a bias does to them: they
+        have no intervals.
 
     Examples
     --------
@@ -81,7 +89,8 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
     moved = moved[np.isfinite(moved).all(axis=(1, 2))]
     change = float(table[1].mean() - table[0].mean())
     of_change = moved[:, 1].mean(axis=1) - moved[:, 0].mean(axis=1)
-    _, low, high = interval_over(change, [of_change], _LEVEL, (-np.inf, np.inf))
+    changes = [of_change] if worlds is None else _changes_in_worlds(np.asarray(worlds))
+    _, low, high = interval_over(change, changes, _LEVEL, (-np.inf, np.inf))
     spreads = [_spread(table[side], moved[:, side]) for side in (0, 1)]
     grown = spreads[1].value - spreads[0].value
     of_grown = _both_ways(spreads[1].deviations - spreads[0].deviations)
@@ -90,24 +99,34 @@ def prompt_spread(values: npt.ArrayLike, deviations: npt.ArrayLike) -> PromptSpr
     share, share_low, share_high = _share(apart, change, of_change, table.shape[1])
     if not _is_any(table[1] - table[0], moved[:, 1] - moved[:, 0]):
         share, share_low, share_high = (np.nan,) * 3
+    spread_p_value = two_sided_over(grown, of_grown)
+    if worlds is not None:
+        spread_low, spread_high, spread_p_value, share_low, share_high = (np.nan,) * 5
     return PromptSpread(
         base_mean=float(table[0].mean()),
         aligned_mean=float(table[1].mean()),
         change=change,
         low=low,
         high=high,
-        p_value=two_sided_over(change, [of_change]),
+        p_value=two_sided_over(change, changes),
         base_spread=spreads[0].value,
         aligned_spread=spreads[1].value,
         spread_change=grown,
         spread_low=spread_low,
         spread_high=spread_high,
-        spread_p_value=two_sided_over(grown, of_grown),
+        spread_p_value=spread_p_value,
         change_spread=apart.value,
         share=share,
         share_low=share_low,
         share_high=share_high,
     )
+
+
+def _changes_in_worlds(worlds: FloatArray) -> list[FloatArray]:
+    """Return how far the change of the mean may be off, (R,) in each pair of worlds."""
+    means = worlds[np.isfinite(worlds).all(axis=(1, 2, 3))].mean(axis=2)
+    pairs = itertools.product(range(means.shape[2]), repeat=2)
+    return [means[:, 1, j] - means[:, 0, i] for i, j in pairs]
 
 
 @dataclass(frozen=True)

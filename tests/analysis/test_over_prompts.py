@@ -7,7 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from calib_harness import Predictions, UserError, calibrated_null, compare_over_prompts, ece
+from calib_harness import (
+    Predictions,
+    UserError,
+    calibrated_null,
+    compare,
+    compare_over_prompts,
+    ece,
+)
 from tests.analysis.test_comparison import make_run
 
 POWERS = {"b": (1.0, 1.0, 1.0), "a": (1.0, 2.0, 4.0)}
@@ -114,3 +121,11 @@ def test_a_model_is_no_pair_with_itself(caplog):
     with pytest.raises(UserError, match="no pair has runs"):
         compare_over_prompts(variants("a"), [("toy", "a", "a")], n_resamples=50)
     assert "both are the model a" in caplog.text
+
+
+def test_a_change_of_ece_over_prompts_holds_as_much_as_compare_says_of_each():
+    runs = variants("b") + variants("a")
+    row = compared(runs, metrics=["ece"]).iloc[0]
+    alone = compare(runs, [("toy", "b", "a")], metrics=["ece"], n_resamples=200).changes
+    assert row["high"] - row["low"] > (alone["high"] - alone["low"]).min()
+    assert np.isnan([row["spread_low"], row["spread_high"], row["share_low"]]).all()

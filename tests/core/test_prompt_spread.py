@@ -66,3 +66,15 @@ def test_resamples_without_a_value_are_left_out():
     values, deviations = means_and_deviations(answers([[0.5] * 4, [0.8] * 4]))
     broken = np.concatenate([deviations, np.full((5, 2, 4), np.nan)])
     assert prompt_spread(values, broken) == prompt_spread(values, deviations)
+
+
+def test_an_interval_of_a_biased_metric_holds_those_of_all_pairs_of_worlds():
+    values, moved = means_and_deviations(answers([[0.5] * 4, [0.8] * 4]))
+    worlds = np.stack([moved, moved - 0.1, moved + 0.2], axis=-1)
+    plain, found = prompt_spread(values, moved), prompt_spread(values, moved, worlds)
+    assert found.low == pytest.approx(plain.low - 0.3)
+    assert found.high == pytest.approx(plain.high + 0.3)
+    assert found.p_value > plain.p_value
+    assert found.spread_change == plain.spread_change
+    assert np.isnan([found.spread_low, found.spread_high, found.spread_p_value]).all()
+    assert np.isnan([found.share_low, found.share_high]).all()
