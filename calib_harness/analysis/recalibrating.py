@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,7 +17,7 @@ from calib_harness.core.accuracy import brier_losses
 from calib_harness.core.answers import Answers
 from calib_harness.core.checks import check_choice_of
 from calib_harness.core.confidence import softmax_scores
-from calib_harness.core.loss import DEFAULT_N_FOLDS, mean_test
+from calib_harness.core.loss import DEFAULT_N_FOLDS, MeanTest, mean_test, t_test
 from calib_harness.core.metrics import point_values
 from calib_harness.core.nulls import excesses
 from calib_harness.core.options import Options
@@ -26,8 +27,9 @@ from calib_harness.core.recalibrators import (
     cross_fit,
     fit_recalibrator,
 )
+from calib_harness.core.refitting import Questions, spread_by_folds, spread_by_transfer
 from calib_harness.errors import ArgumentError, UserError
-from calib_harness.predictions.table import Floats, Ints, Predictions
+from calib_harness.predictions.table import Floats, Predictions
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +44,9 @@ COLUMNS = [
     *("saved", "low", "high", "p_value", "verdict"),
 ]
 
-Fitted: TypeAlias = dict[tuple[str, str, str], Recalibrator]
+#: Model, task, method of scoring.
+Key: TypeAlias = tuple[str, str, str]
+Fitted: TypeAlias = dict[Key, Recalibrator]
 #: The base model of all runs, or of each aligned model.
 BaseLike: TypeAlias = str | Mapping[str, str] | None
 
@@ -82,9 +86,10 @@ def recalibration_frame(
     DataFrame
         One row per run × task × method: metrics before and after, the ECE in excess of its
         calibrated null, ``p_calibrated_after`` (one-sided, from that null), and ``saved``: Brier
-        score before minus after, with Student's 95 % interval and p-value over questions. As
-        no question recalibrates itself, the interval knows of the fit. ``verdict`` is "better" or
-        "worse" where the interval leaves 0 out, else "open".
+        score before minus after, with Student's 95 % interval and p-value. Their standard error
+        is that of a bootstrap of questions in which recalibrators are fitted anew, or the one
+        over questions if that is larger. For fits from a file it is the latter. ``verdict`` is
+        "better" or "worse" where the interval leaves 0 out, else "open".
 
     Raises
     ------
@@ -96,70 +101,94 @@ def recalibration_frame(
     runs = [run for run in predictions if run.usable.any()]
     if RECALIBRATORS[method].needs == "base" and base is None and fitted is None:
         raise ArgumentError(f"base must name the base model for method {method}; got none.")
+    sources: dict[Key, Questions] = {}
     if fit_on is not None:
-        fitted = fit_all(runs, method, base=base, only=fit_on)
+        sources = _fitted_on(runs, method, base, fit_on)
+        fitted = _fits(method, sources)
         if not fitted:
             raise ArgumentError(f"fit_on {fit_on}: no log of that task is among LOGS.")
         runs = [run for run in runs if fit_on not in (run.header.task, run.header.benchmark)]
     rows = []
     for run in runs:
         try:
-            done = _recalibrated(run, runs, method, base, fitted, n_folds, options.seed)
+            if fitted is not None:
+                done = _by_kept(run, fitted, sources, options.seed)
+            else:
+                done = _by_folds(run, runs, method, base, n_folds, options.seed)
         except UserError:
             raise
         except ValueError as error:  # of this run: more choices than were fitted, for example
             logger.warning("%s on %s is left out: %s", *_named(run), error)
             continue
         if done is not None:
-            rows.append(_row(run, *done, options))
+            rows.append(_row(run, done, options))
     if not rows:
         raise UserError("no run could be recalibrated; the warnings say why.")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def _recalibrated(
+@dataclass(frozen=True, eq=False)
+class _Recalibrated:
+    """Questions of a run with new probabilities, and the spread of what refits save (or 0)."""
+
+    method: str
+    fitted_on: str
+    asked: Questions
+    probs: Floats
+    spread: float
+
+
+def _by_kept(
+    run: Predictions, fitted: Fitted, sources: Mapping[Key, Questions], seed: int
+) -> _Recalibrated | None:
+    """Apply what was fitted on another task, refitted if its questions are at hand."""
+    found = _kept_for(run, fitted)
+    if found is None:
+        return None
+    task, recalibrator = found
+    asked = Questions(run.scores[run.usable], run.gold[run.usable])
+    there = sources.get((run.header.label, task, run.header.method))
+    method, spread = recalibrator.method, 0.0
+    probs = recalibrator.apply(asked.scores)
+    if there is not None:
+        spread = spread_by_transfer(method, there, asked, seed=seed)
+    fitted_on = SAME_QUESTIONS if task == run.header.task else task
+    return _Recalibrated(method, fitted_on, asked, probs, spread)
+
+
+def _by_folds(
     run: Predictions,
     runs: Sequence[Predictions],
     method: str,
     base: BaseLike,
-    fitted: Fitted | None,
     n_folds: int,
     seed: int,
-) -> tuple[str, str, Floats, Ints, Floats] | None:
-    """Return method, what it was fitted on, scores, gold and new probabilities of a run."""
-    scores, gold = run.scores[run.usable], run.gold[run.usable]
-    if fitted is not None:
-        found = _kept_for(run, fitted)
-        if found is None:
-            return None
-        task, recalibrator = found
-        fitted_on = SAME_QUESTIONS if task == run.header.task else task
-        return recalibrator.method, fitted_on, scores, gold, recalibrator.apply(scores)
-    of_base = None
-    if RECALIBRATORS[method].needs == "base":
-        joined = _beside_base(run, runs, base)
-        if joined is None:
-            return None
-        scores, of_base, gold = joined
-    if len(gold) < n_folds:
+) -> _Recalibrated | None:
+    asked = _questions(run, runs, method, base)
+    if asked is None:
+        return None
+    if len(asked.gold) < n_folds:
         logger.warning("%s on %s has fewer than %d questions", *_named(run), n_folds)
         return None
-    _, probs = cross_fit(method, scores, gold, n_folds=n_folds, rng=seed, base=of_base)
-    return method, OTHER_FOLDS, scores, gold, probs
+    options = {"n_folds": n_folds}
+    _, probs = cross_fit(method, asked.scores, asked.gold, rng=seed, base=asked.base, **options)
+    spread = spread_by_folds(method, asked, seed=seed, **options)
+    return _Recalibrated(method, OTHER_FOLDS, asked, probs, spread)
 
 
-def _row(
-    run: Predictions,
-    method: str,
-    fitted_on: str,
-    scores: Floats,
-    gold: Ints,
-    probs: Floats,
-    options: Options,
-) -> dict[str, Any]:
-    h = run.header
-    before = Answers.of(softmax_scores(scores), gold)
-    after = Answers.of(probs, gold)
+def _questions(
+    run: Predictions, runs: Sequence[Predictions], method: str, base: BaseLike
+) -> Questions | None:
+    """Return what a run offers to fit the method on; None, and a warning, without its base."""
+    if RECALIBRATORS[method].needs == "base":
+        return _beside_base(run, runs, base)
+    return Questions(run.scores[run.usable], run.gold[run.usable])
+
+
+def _row(run: Predictions, done: _Recalibrated, options: Options) -> dict[str, Any]:
+    h, gold = run.header, done.asked.gold
+    before = Answers.of(softmax_scores(done.asked.scores), gold)
+    after = Answers.of(done.probs, gold)
     values, values_after = (
         point_values(_MEASURED, each.probs, gold, **options.bins) for each in (before, after)
     )
@@ -168,15 +197,15 @@ def _row(
         excesses(["ece"], each.probs, gold, **draws, **options.bins)["ece"]
         for each in (before, after)
     )
-    saved = mean_test(brier_losses(before) - brier_losses(after), level=options.level)
+    saved = _saved(brier_losses(before) - brier_losses(after), done.spread, options.level)
     verdict = "better" if saved.low > 0 else "worse" if saved.high < 0 else "open"
     row: dict[str, Any] = {
         "model": h.label,
         "task": h.task,
         "method": h.method,
-        "recalibration": method,
+        "recalibration": done.method,
     }
-    row |= {"fitted_on": fitted_on, "n": len(gold)}
+    row |= {"fitted_on": done.fitted_on, "n": len(gold)}
     for name in _MEASURED:
         row |= {name: values[name], f"{name}_after": values_after[name]}
     return row | {
@@ -191,35 +220,48 @@ def _row(
     }
 
 
+def _saved(savings: Floats, spread: float, level: float) -> MeanTest:
+    """Return the mean of savings with an interval from the larger of two standard errors."""
+    fixed = mean_test(savings, level=level)
+    return t_test(fixed.mean, float(np.maximum(fixed.stderr, spread)), savings.size, level=level)
+
+
 def fit_all(
     runs: Iterable[Predictions], method: str, *, base: BaseLike = None, only: str | None = None
 ) -> Fitted:
     """Fit a recalibrator on all questions of each run, by (model, task, method of scoring)."""
-    runs = list(runs)
-    fitted: Fitted = {}
+    return _fits(method, _fitted_on(list(runs), method, base, only))
+
+
+def _fits(method: str, sources: Mapping[Key, Questions]) -> Fitted:
+    return {
+        key: fit_recalibrator(method, q.scores, q.gold, base=q.base) for key, q in sources.items()
+    }
+
+
+def _fitted_on(
+    runs: Sequence[Predictions], method: str, base: BaseLike, only: str | None
+) -> dict[Key, Questions]:
+    """Return the questions of each run (of the task `only`) that the method can be fitted on."""
+    sources: dict[Key, Questions] = {}
     for run in runs:
         h = run.header
         if only is not None and only not in (h.task, h.benchmark):
             continue
-        scores, gold, of_base = run.scores[run.usable], run.gold[run.usable], None
-        if RECALIBRATORS[method].needs == "base":
-            joined = _beside_base(run, runs, base)
-            if joined is None:
-                continue
-            scores, of_base, gold = joined
+        found = _questions(run, runs, method, base)
+        if found is None:
+            continue
         key = (h.label, h.task, h.method)
-        if key in fitted:
+        if key in sources:
             raise UserError(
                 f"{h.label} was run on {h.task} ({h.method}) several times; give the logs of one."
             )
-        fitted[key] = fit_recalibrator(method, scores, gold, base=of_base)
-    return fitted
+        sources[key] = found
+    return sources
 
 
-def _beside_base(
-    run: Predictions, runs: Sequence[Predictions], base: BaseLike
-) -> tuple[Floats, Floats, Ints] | None:
-    """Return scores, the base model's probabilities and gold of the questions both have."""
+def _beside_base(run: Predictions, runs: Sequence[Predictions], base: BaseLike) -> Questions | None:
+    """Return the questions that a run and its base model's have both."""
     h = run.header
     if isinstance(base, Mapping):
         base = next((base[name] for name in _names(run) if name in base), None)
@@ -233,7 +275,7 @@ def _beside_base(
             if not len(shared):
                 break
             with np.errstate(divide="ignore"):
-                return np.log(shared.probs[0]), shared.probs[1], shared.gold
+                return Questions(np.log(shared.probs[0]), shared.gold, shared.probs[1])
     logger.warning("%s on %s has no log of its base model, %s, beside it", *_named(run), base)
     return None
 

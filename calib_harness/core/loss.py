@@ -277,6 +277,11 @@ def mean_test(
         return MeanTest(mean, *[float("nan")] * 4)
     n = residuals.size
     stderr = float(np.sqrt((residuals**2).sum() * n / (n - 1)) / y.size)
+    return t_test(mean, stderr, n, level=level)
+
+
+def t_test(mean: float, stderr: float, n: int, *, level: float = 0.95) -> MeanTest:
+    """Return Student's interval and p-value of a mean of n values with a known standard error."""
     if stderr == 0:
         return MeanTest(mean, 0.0, mean, mean, 1.0 if mean == 0 else 0.0)
     half = stderr * _quantile(n, level)

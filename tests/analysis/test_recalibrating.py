@@ -28,8 +28,8 @@ def renamed(run: Predictions, **header: object) -> Predictions:
 
 def test_a_row_tells_what_held_out_recalibration_saves() -> None:
     run = make_run("m", sharpness=3.0)
-    row = recalibration_frame([run], "letter", options=QUICK).iloc[0]
-    _, probs = cross_fit("letter", run.scores, run.gold, rng=0)
+    row = recalibration_frame([run], "isotonic", options=QUICK).iloc[0]
+    _, probs = cross_fit("isotonic", run.scores, run.gold, rng=0)
     saved = brier_score(run.probs, run.gold) - brier_score(probs, run.gold)
     assert row["saved"] == pytest.approx(saved)
     assert row["brier_score_after"] == pytest.approx(row["brier_score"] - saved)
@@ -44,6 +44,15 @@ def test_a_fit_of_another_task_is_transferred() -> None:
     assert frame[["task", "fitted_on"]].to_numpy().tolist() == [["u", there.header.task]]
     with pytest.raises(UserError, match=r"^fit_on nowhere: no log of that task"):
         recalibration_frame([there], fit_on="nowhere", options=QUICK)
+
+
+def test_a_fit_on_few_questions_makes_the_interval_wider() -> None:
+    few, here = make_run("m", n=30), make_run("m", seed=1, task="u")
+    frame = recalibration_frame([few, here], fit_on=few.header.task, options=QUICK)
+    kept = recalibration_frame([here], fitted=fit_all([few], "temperature"), options=QUICK)
+    assert frame["saved"][0] == kept["saved"][0]
+    assert frame["low"][0] < kept["low"][0]
+    assert frame["high"][0] > kept["high"][0]
 
 
 def test_kept_fits_are_applied_and_the_same_questions_marked(
