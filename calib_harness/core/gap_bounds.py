@@ -132,7 +132,8 @@ def error_bounds(
     # Half a standard error more, since either sign may come out and the better bound is taken.
     left_out = value - sign * joint.sum() + stderr / 2
     better = bool(left_out + 2 * stderr < noise + 1.2 * stderr)
-    excess = left_out if better else max(hidden, 0.0)
+    # Answers that were too rare to be seen are missing from the spread of noise as well.
+    excess = left_out if better else max(hidden, 0.0) + unseen
     return ErrorBounds(found, better, float(unseen / n_entries), float(excess / n_entries))
 
 

@@ -235,7 +235,8 @@ def least_and_most_deviation(
             signed[i] = sign * gaps[i]
     seen = float(np.var(signed))
     possible = max(seen, sum(c * (1 - c) for c, _ in pairs) / n) + 1 / n
-    return least - 2 * (math.sqrt(possible / n) - math.sqrt(seen / n)), most + max(noise, 0.0)
+    unseen = 2 * (math.sqrt(possible / n) - math.sqrt(seen / n))
+    return least - unseen, most + max(noise, 0.0) + unseen
 
 
 def mean_gap_if_calibrated(chances: list[float]) -> float:

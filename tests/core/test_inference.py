@@ -144,6 +144,27 @@ def test_paired_interval_and_p_value_cover_all_pairs_of_worlds(binning: str) -> 
     assert found.p_value == pytest.approx(min(1, 2 * (1 + 200 * against) / 201))
 
 
+@pytest.mark.parametrize(("confidence", "n"), [(0.99, 100), (0.998, 421)])
+def test_intervals_of_a_very_sure_calibrated_model_reach_no_error(
+    confidence: float, n: int
+) -> None:
+    # One wrong answer is expected: most data sets show none, or two, and resamples as many.
+    probs = np.tile([confidence, 1 - confidence], (n, 1))
+    rng = np.random.default_rng(0)
+    reached = [
+        found.low == 0.0
+        for _ in range(60)
+        for found in ch.bootstrap(
+            ["ece", "sce"],
+            probs,
+            (rng.random(n) > confidence).astype(int),
+            n_resamples=100,
+            rng=rng,
+        ).values()
+    ]
+    assert np.mean(reached) > 0.95
+
+
 def test_intervals_hold_the_value_they_belong_to() -> None:
     # A calibrated model's plug-in ECE is nearly all bias: taking it off leaves less.
     rng = np.random.default_rng(0)
