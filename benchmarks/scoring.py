@@ -374,7 +374,7 @@ def main() -> None:
         "--tokenizer", type=Path, default=None, help="GPT-2's, by default beside it"
     )
     parser.add_argument("--workload", action="append", choices=WORKLOADS, help="all by default")
-    parser.add_argument("--questions", type=int, help="per workload, by default 100 or 200")
+    parser.add_argument("--questions", type=int, help="per workload, by default 50 to 200")
     parser.add_argument("--count", action="store_true", help="requests and tokens only")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--batch-size", type=int, default=16)
