@@ -84,7 +84,10 @@ def prompts(
     if chosen in (Format.csv, Format.json):
         emit(render_data({"prompts": frame}, chosen), output)
         return
-    title = "Changes (aligned − base) over prompts, and how far each model depends on its prompt"
+    title = (
+        "Changes (aligned − base) over prompts, and how far each model depends on its prompt; "
+        "calibration errors as their excess over a calibrated model's"
+    )
     show({title: for_reading(frame)}, chosen, output, first=_MATTERS)
 
 
