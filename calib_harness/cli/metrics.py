@@ -63,7 +63,7 @@ def metrics(
 ) -> None:
     """Table of every run, task and method with standard errors, from sample logs.
 
-    Beside each calibration error stands a calibrated model's; CSV and JSON hold more.
+    Each calibration error has its null beside it; CSV and JSON hold more.
 
     For example:
 
