@@ -46,6 +46,31 @@ def test_conformal_sets_cover_at_their_level(score: str, level: float) -> None:
     assert np.mean(found) == pytest.approx(level + 0.5 / 81, abs=3 * error + 0.5 / 81)
 
 
+@pytest.mark.parametrize("score", ["lac", "aps"])
+@pytest.mark.parametrize(("n", "k"), [(50, 2), (50, 10), (421, 4)])
+def test_conformal_coverage_is_what_the_rank_of_the_threshold_promises(
+    score: str, n: int, k: int
+) -> None:
+    # Of m + 1 exchangeable questions the last is among the r least strange with r / (m + 1).
+    sizes = np.bincount(np.arange(n) % 5)
+    for level in (0.8, 0.9, 0.95):
+        promised = np.average(
+            np.ceil((n - sizes + 1) * level - 1e-9) / (n - sizes + 1), weights=sizes
+        )
+        assert level <= promised <= level + 1 / (n - sizes.max() + 1)
+        found = []
+        for seed in range(40):
+            rng = np.random.default_rng([seed, n, k])
+            probs = rng.dirichlet(np.full(k, 0.8), size=n)
+            gold = np.array([rng.choice(k, p=row) for row in probs])
+            sharp = ch.apply_temperature(np.log(probs), 0.5)
+            sets = ch.conformal_sets(sharp, gold, score=score, level=level, rng=rng)
+            found.append(sets.coverage)
+        error = np.std(found, ddof=1) / np.sqrt(len(found))
+        assert error < 0.004
+        assert np.mean(found) == pytest.approx(promised, abs=3.5 * error)
+
+
 def test_conformal_sets_hold_no_choice_that_does_not_exist() -> None:
     probs, gold = random_questions(np.random.default_rng(2), 60)
     for score in ("lac", "aps"):
