@@ -81,7 +81,8 @@ class BinnedError:
         fixed = self._fixed_bins(gold)
         sums = fixed if uniform else self._cut_anew(gold)
         over_groups = self._over_groups(gold.size)
-        bounds = error_bounds(self.groups, self._bins, gold, self.norm)
+        noise = self._mean_gaps([group.likely for group in self.groups])
+        bounds = error_bounds(self.groups, self._bins, gold, self.norm, noise)
 
         def errors(counts: FloatArray) -> FloatArray:
             taken = sums(counts)
@@ -117,23 +118,27 @@ class BinnedError:
         """
         if self.norm not in ("l1", "over", "under"):
             return None
-        # The bins of all groups at once, numbered on: what comes out of one depends on no other.
-        counts = [int(bins.max(initial=-1)) + 1 for bins in self._bins]
-        first = np.cumsum([0, *counts])
-        bins = np.concatenate([own + at for own, at in zip(self._bins, first, strict=False)])
-        values = np.concatenate([group.values for group in self.groups])
-        chances = np.concatenate(
-            [group.values if group.chances is None else group.chances for group in self.groups]
-        )
-        sums = np.bincount(bins, weights=values).astype(np.float64)
-        over, under = expected_gaps(np.clip(chances, 0.0, 1.0), bins, sums)
-        gap = {"l1": over + under, "over": over, "under": under}[self.norm]
+        found = self._mean_gaps([group.values for group in self.groups])
         errors = [
-            gap[at : at + count].sum() / max(own.size, 1)
-            for own, at, count in zip(self._bins, first, counts, strict=False)
+            gaps.sum() / max(bins.size, 1) for gaps, bins in zip(found, self._bins, strict=True)
         ]
         weight = np.array([len(group.members) for group in self.groups], dtype=np.float64)
         return float(np.average(errors, weights=weight))
+
+    def _mean_gaps(self, around: Sequence[FloatArray]) -> list[FloatArray]:
+        """Return for each group the mean norm of each bin's gap if probabilities come true.
+
+        The gap is that to the sum of what is given of each group's entries.
+        """
+        # The bins of all groups at once, numbered on: what comes out of one depends on no other.
+        ends = np.cumsum([int(bins.max(initial=-1)) + 1 for bins in self._bins])
+        starts = np.append(0, ends[:-1])
+        bins = np.concatenate([own + at for own, at in zip(self._bins, starts, strict=True)])
+        likely = np.concatenate([group.likely for group in self.groups])
+        sums = np.bincount(bins, weights=np.concatenate(around)).astype(np.float64)
+        over, under = expected_gaps(np.clip(likely, 0.0, 1.0), bins, sums)
+        gaps = {"l1": over + under, "over": over, "under": under}[self.norm]
+        return [gaps[start:end] for start, end in zip(starts, ends, strict=True)]
 
     def simulated(self) -> Simulation:
         """Return the function from (R, n) gold indices to the (R,) errors they would give.

@@ -24,7 +24,6 @@ import numpy as np
 from calib_harness.core.bin_sums import BinSums, combine, ratio
 from calib_harness.core.checks import BoolArray, FloatArray, IntArray
 from calib_harness.core.groups import Group
-from calib_harness.core.shares import expected_gaps
 
 #: Norms whose bounds are known.
 BOUNDED_NORMS = ("l1", "over", "under")
@@ -93,15 +92,30 @@ class ErrorBounds:
 
 
 def error_bounds(
-    groups: Sequence[Group], bins: Sequence[IntArray], gold: IntArray, norm: str
+    groups: Sequence[Group],
+    bins: Sequence[IntArray],
+    gold: IntArray,
+    norm: str,
+    noise_if_true: Sequence[FloatArray],
 ) -> ErrorBounds:
-    """Return the bounds of an error of `BOUNDED_NORMS`, given the bin of each entry of a group."""
+    """Return the bounds of an error of `BOUNDED_NORMS`.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+    bins : sequence of ndarray of int
+        Of each group the bin of each entry, numbered from 0 without gaps.
+    gold : ndarray of int, shape (n,)
+    norm : str
+    noise_if_true : sequence of ndarray
+        Of each group the mean norm of each bin's noise if its probabilities come true.
+    """
     limit = noise_limit(sum(int(at.max(initial=-1)) + 1 for at in bins))
     n, n_entries = gold.size, sum(len(group.members) for group in groups)
     found, noise, hidden, value = [], 0.0, 0.0, 0.0
     # Of each question: its gaps times their slopes and times u_b; what is likely, and its spread.
     signed, joint, likely, spread = np.zeros((4, n))
-    for group, at in zip(groups, bins, strict=True):
+    for group, at, if_true in zip(groups, bins, noise_if_true, strict=True):
         gaps = group.values - group.outcome(gold)
         sums, squares, expected = (
             np.bincount(at, weights=w).astype(np.float64)
@@ -110,7 +124,7 @@ def error_bounds(
         real = _surely_real(sums, np.maximum(squares - sums**2 / n, expected), limit)
         slopes, overall = _slopes(sums, norm), _overall(group, at, alone=len(groups) == 1)
         found.append(GroupBounds(slopes, np.where(real, 0.0, sums), overall, norm))
-        calibrated = _calibrated_noise(group, at, norm)[~real].sum()
+        calibrated = if_true[~real].sum()
         resampled = _RESAMPLED_NOISE * np.sqrt(squares)[~real].sum()
         noise += max(calibrated, resampled)
         hidden += calibrated - resampled
@@ -162,11 +176,3 @@ def _overall(group: Group, bins: IntArray, *, alone: bool) -> FloatArray:
         return np.ones(int(bins.max(initial=-1)) + 1)
     means = np.bincount(bins, weights=group.values) / np.bincount(bins)
     return np.asarray(np.where(means > group.values.mean(), 1.0, -1.0))
-
-
-def _calibrated_noise(group: Group, bins: IntArray, norm: str) -> FloatArray:
-    """Return the mean of each bin's part of the error if its probabilities come true."""
-    chances = group.values if group.chances is None else group.chances
-    sums = np.bincount(bins, weights=chances).astype(np.float64)
-    over, under = expected_gaps(np.clip(chances, 0.0, 1.0), bins, sums)
-    return {"l1": over + under, "over": over, "under": under}[norm]

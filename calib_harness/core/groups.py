@@ -39,6 +39,11 @@ class Group:
     members: IntArray
     chances: FloatArray | None = None
 
+    @property
+    def likely(self) -> FloatArray:
+        """How probable it is that each entry comes true, (m,)."""
+        return self.values if self.chances is None else self.chances
+
 
 def top_label_groups(confidence: FloatArray, outcome: Outcome) -> list[Group]:
     """Return the one group of (confidence, correct) pairs."""

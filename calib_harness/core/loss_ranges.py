@@ -9,12 +9,12 @@ temperature that the data do not rule out.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from scipy import optimize
 
 from calib_harness.core.checks import FloatArray, IntArray
-from calib_harness.core.confidence import softmax_scores
 from calib_harness.core.recalibration import LARGEST_INVERSE, SMALLEST_INVERSE
 
 _N_TEMPERATURES = 9
@@ -82,24 +82,50 @@ def losses_by_temperature(
     LossRange
         Choices of probability 0 count as 1e-300.
     """
-    scores = np.log(np.maximum(probs, _TINY))
-    rows, found, unseen = np.arange(len(gold)), [], []
-    for log_inverse in np.linspace(*_possible(scores, gold, clusters), _N_TEMPERATURES):
-        scaled = softmax_scores(scores * np.exp(log_inverse))
+    scaled = _Scaled(np.log(np.maximum(probs, _TINY)), gold)
+    # Choice after choice, as the scores; an absent one has no part in any sum.
+    before = np.where(scaled.exists, probs.T, 0.0)
+    found, unseen = [], []
+    for log_inverse in np.linspace(*_possible(scaled, clusters), _N_TEMPERATURES):
+        after = scaled.probs(log_inverse)
         if score == "nll":
-            saved = np.log(np.maximum(scaled, _TINY)) - scores
+            saved = np.log(np.maximum(after, _TINY)) - scaled.scores
         else:
-            saved = (_offsets(probs) - _offsets(scaled))[:, None] - 2 * (probs - scaled)
-        mean = np.nansum(scaled * saved, axis=1)
-        likely = float((np.nansum(scaled * saved**2, axis=1) - mean**2).mean())
-        found.append(saved[rows, gold])
+            offsets = (before**2).sum(axis=0) - (after**2).sum(axis=0)
+            saved = offsets - 2 * (before - after)
+        mean = (after * saved).sum(axis=0)
+        likely = float(((after * saved**2).sum(axis=0) - mean**2).mean())
+        found.append(saved[gold, np.arange(gold.size)])
         unseen.append(max(likely - float(found[-1].var()), 0.0))
     return LossRange(np.array(found), np.array(unseen))
 
 
-def _offsets(probs: FloatArray) -> FloatArray:
-    """Return the part of each Brier score that does not depend on gold."""
-    return np.asarray(np.nansum(probs**2, axis=1))
+class _Scaled:
+    """Scores at any temperature, choice after choice: sums over choices are of long rows then.
+
+    Attributes
+    ----------
+    exists : ndarray of bool, shape (K, n)
+        Whether a question has the choice.
+    scores : ndarray, shape (K, n)
+        0 where it has not.
+    of_gold : ndarray, shape (n,)
+        Scores of the right choices.
+    """
+
+    def __init__(self, scores: FloatArray, gold: IntArray) -> None:
+        by_choice = np.ascontiguousarray(scores.T)
+        self.exists = ~np.isnan(by_choice)
+        self.scores = np.where(self.exists, by_choice, 0.0)
+        self.of_gold = by_choice[gold, np.arange(gold.size)]
+        above = np.where(self.exists, by_choice, -np.inf)
+        self._above, self._largest = above, above.max(axis=0)
+
+    def probs(self, log_inverse: float) -> FloatArray:
+        """Return the probabilities at a log 1/T, (K, n); 0 where there is no choice."""
+        inverse = np.exp(log_inverse)
+        weights = np.exp(self._above * inverse - self._largest * inverse)
+        return np.asarray(weights / weights.sum(axis=0))
 
 
 def _sums(values: FloatArray, clusters: IntArray | None) -> FloatArray:
@@ -110,17 +136,19 @@ def _sums(values: FloatArray, clusters: IntArray | None) -> FloatArray:
     return np.asarray(values @ member.astype(np.float64))
 
 
-def _possible(scores: FloatArray, gold: IntArray, clusters: IntArray | None) -> tuple[float, float]:
+def _possible(scaled: _Scaled, clusters: IntArray | None) -> tuple[float, float]:
     """Return the least and the largest log 1/T at which the score test does not reject."""
     ends = float(np.log(SMALLEST_INVERSE)), float(np.log(LARGEST_INVERSE))
+    scores, gold_scores = scaled.scores, scaled.of_gold
 
+    @cache  # both searches start at the same ends
     def statistic(log_inverse: float) -> float:
-        scaled = softmax_scores(scores * np.exp(log_inverse))
-        expected = np.nansum(scaled * scores, axis=1)
-        slopes = expected - scores[np.arange(len(gold)), gold]
-        likely = float((np.nansum(scaled * scores**2, axis=1) - expected**2).mean())
-        spread = max(float((_sums(slopes, clusters) ** 2).sum()) / len(gold), likely, _TINY)
-        return float(slopes.mean() * np.sqrt(len(gold) / spread))
+        weighted = scaled.probs(log_inverse) * scores
+        expected = weighted.sum(axis=0)
+        slopes = expected - gold_scores
+        likely = float(((weighted * scores).sum(axis=0) - expected**2).mean())
+        spread = max(float((_sums(slopes, clusters) ** 2).sum()) / slopes.size, likely, _TINY)
+        return float(slopes.mean() * np.sqrt(gold_scores.size / spread))
 
     def crossing(value: float) -> float:
         if statistic(ends[0]) >= value:
