@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ from scipy import fft, special
 from calib_harness.core.checks import FloatArray, IntArray, as_floats, check_fraction, same_length
 
 _SHORT = 9  # coefficients up to which multiplying out is faster than transforming
+_MOST_KEPT = 100_000  # probabilities whose distributions are kept for the next who asks
 
 
 def clopper_pearson(
@@ -107,7 +109,7 @@ def consistency_interval(
             f"bins must be numbered without gaps; bin {int(np.argmin(sizes))} is empty."
         )
     ends = np.empty((2, sizes.size))
-    for these, probability in _hits_distributions(np.clip(c, 0.0, 1.0), at, sizes):
+    for these, probability in _hits_distributions(np.clip(c, 0.0, 1.0), at):
         reached = np.cumsum(probability, axis=0)
         ends[:, these] = [(reached < quantile).sum(axis=0) for quantile in (tail, 1 - tail)]
     low, high = ends / sizes
@@ -141,11 +143,10 @@ def expected_gaps(
     >>> over.tolist(), under.tolist()
     ([0.25], [0.25])
     """
-    sizes = np.bincount(bins)
-    over, under = np.zeros(sizes.size), np.zeros(sizes.size)
-    if not sizes.size:
+    over, under = np.zeros(sums.size), np.zeros(sums.size)
+    if not sums.size:
         return over, under
-    for these, probability in _hits_distributions(chances, bins, sizes):
+    for these, probability in _hits_distributions(chances, bins):
         gap = sums[these] - np.arange(len(probability))[:, None]
         over[these] = (probability * np.maximum(gap, 0.0)).sum(axis=0)
         under[these] = (probability * np.maximum(-gap, 0.0)).sum(axis=0)
@@ -153,17 +154,34 @@ def expected_gaps(
 
 
 def _hits_distributions(
-    confidence: FloatArray, bins: IntArray, sizes: IntArray
+    confidence: FloatArray, bins: IntArray
+) -> Iterable[tuple[IntArray, FloatArray]]:
+    """Return bins of like size with the probability of each number of hits, (numbers, bins).
+
+    The null of an error, its interval and its p-value all ask for those of the same bins.
+    """
+    if confidence.size > _MOST_KEPT:
+        return _multiplied_out(confidence, bins)
+    return _kept_distributions(confidence.tobytes(), bins.astype(np.int64).tobytes())
+
+
+@lru_cache(maxsize=4)
+def _kept_distributions(confidence: bytes, bins: bytes) -> list[tuple[IntArray, FloatArray]]:
+    return list(_multiplied_out(np.frombuffer(confidence), np.frombuffer(bins, dtype=np.int64)))
+
+
+def _multiplied_out(
+    confidence: FloatArray, bins: IntArray
 ) -> Iterator[tuple[IntArray, FloatArray]]:
-    """Yield bins of like size with the probability of each number of hits, (numbers, bins).
+    """Yield what `_hits_distributions` returns.
 
     All bins at once: the factors of a bin lie side by side and are multiplied in pairs until
     one polynomial is left, an odd one by 1. A bin that is done is taken out, so that what comes
     out for it does not depend on the others.
     """
     order = np.argsort(bins, kind="stable")
-    factors, counts = np.stack([1 - confidence, confidence])[:, order], sizes
-    left = np.arange(sizes.size)
+    factors, counts = np.stack([1 - confidence, confidence])[:, order], np.bincount(bins)
+    left = np.arange(counts.size)
     while True:
         done = counts == 1
         if done.any():
