@@ -23,6 +23,7 @@ from calib_harness.analysis.results import DEFAULT_METRICS, ChainComparison
 from calib_harness.analysis.sides import side_of
 from calib_harness.analysis.trends import TREND_COLUMNS, trend_of_draws, trend_of_losses
 from calib_harness.core.loss import LOSSES, mean_test
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.core.resampling import estimates_of
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
@@ -145,7 +146,8 @@ class _Stages:
         options: SummaryOptions,
     ) -> None:
         self.common, self.stages, self.shared, self.options = common, stages, shared, options
-        self.sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
+        with temperatures_of("{family} on {task} ({method})".format_map(common)):
+            self.sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
 
     def value_rows(self) -> list[dict[str, Any]]:
         rows = []

@@ -38,6 +38,7 @@ from calib_harness.analysis.sides import Side, Sides
 from calib_harness.analysis.task_agreement import rank_agreement
 from calib_harness.core.loss import LOSSES
 from calib_harness.core.ranks import min_ranks
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
 
@@ -140,10 +141,12 @@ def compare(
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):
-            rows = _change_rows(names, shared, options, _known_sides(runs, shared, known))
+            known_here = _known_sides(runs, shared, known)
+            with temperatures_of("{base} / {aligned} on {task} ({method})".format_map(names)):
+                rows = _change_rows(names, shared, options, known_here)
+                climbed = climb(shared, options) if ladder else []
             changes += [row | {"_match": number} for row in rows]
-            if ladder:
-                rungs += [names | row for row in climb(shared, options)]
+            rungs += [names | row for row in climbed]
             if detail == "all":
                 parts.append(names | decompose(shared, options))
     if not changes:

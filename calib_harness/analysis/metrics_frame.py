@@ -25,6 +25,7 @@ from calib_harness.core.loss import FEWEST_QUESTIONS, LOSSES, calibration_loss, 
 from calib_harness.core.metrics import METRICS, point_values
 from calib_harness.core.nulls import Null
 from calib_harness.core.options import Options
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.core.resampling import Draws, estimates_of
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.foreign.table_form import CONFIDENCE
@@ -242,14 +243,16 @@ def summarise(
         "M": options.n_bins,
     }
     probs, gold = p.probs[p.usable], p.gold[p.usable]
-    estimates = _estimates(p, probs, gold, options, draws)
+    recalibrates = options.recalibrate and len(gold) and h.method != CONFIDENCE
+    with temperatures_of(h.title):
+        estimates = _estimates(p, probs, gold, options, draws)
+        after = _recalibrated(p, options, temperatures) if recalibrates else {}
     measured = [name for name in options.metrics if name in nulls and name in estimates]
     measured = [name for name in measured if np.isfinite(estimates[name][0])]
     above = errors_above_nulls(measured, probs, gold, options)
     if "ece" in above:
         estimates = _insert_null(estimates, above["ece"].null)
-    if options.recalibrate and len(gold) and h.method != CONFIDENCE:
-        estimates.update(_recalibrated(p, options, temperatures))
+    estimates |= after
     return [
         common
         | dict(zip(VALUE_COLUMNS, (name, *values), strict=True))

@@ -20,6 +20,7 @@ from calib_harness.analysis.sides import Side, side_of
 from calib_harness.core.loss import LOSSES
 from calib_harness.core.options import DEFAULT_N_RESAMPLES
 from calib_harness.core.prompt_spread import prompt_spread
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.errors import ArgumentError, UserError
 from calib_harness.predictions.table import Floats, Header, Predictions
 
@@ -145,7 +146,8 @@ def _rows(
     report_questions(shared, labels, about["benchmark"], about["method"])
     if not len(shared):
         return []
-    sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
+    with temperatures_of("{base} / {aligned} on {benchmark} ({method})".format_map(about)):
+        sides = [side_of(probs, shared.gold, options) for probs in shared.probs]
     rows = []
     for name in options.metrics:
         table, moved, worlds = _resampled(sides, name)

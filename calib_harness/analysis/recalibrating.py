@@ -21,6 +21,7 @@ from calib_harness.core.loss import DEFAULT_N_FOLDS, MeanTest, mean_test, t_test
 from calib_harness.core.metrics import point_values
 from calib_harness.core.nulls import excesses
 from calib_harness.core.options import Options
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.core.recalibrators import (
     RECALIBRATORS,
     Recalibrator,
@@ -111,10 +112,11 @@ def recalibration_frame(
     rows = []
     for run in runs:
         try:
-            if fitted is not None:
-                done = _by_kept(run, fitted, sources, options.seed)
-            else:
-                done = _by_folds(run, runs, method, base, n_folds, options.seed)
+            with temperatures_of(run.header.title):
+                if fitted is not None:
+                    done = _by_kept(run, fitted, sources, options.seed)
+                else:
+                    done = _by_folds(run, runs, method, base, n_folds, options.seed)
         except UserError:
             raise
         except ValueError as error:  # of this run: more choices than were fitted, for example
@@ -234,9 +236,11 @@ def fit_all(
 
 
 def _fits(method: str, sources: Mapping[Key, Questions]) -> Fitted:
-    return {
-        key: fit_recalibrator(method, q.scores, q.gold, base=q.base) for key, q in sources.items()
-    }
+    fits = {}
+    for key, q in sources.items():
+        with temperatures_of("{} on {} ({})".format(*key)):
+            fits[key] = fit_recalibrator(method, q.scores, q.gold, base=q.base)
+    return fits
 
 
 def _fitted_on(

@@ -13,6 +13,7 @@ from calib_harness.core.recalibration import (
     apply_temperature,
     cross_fit_temperature,
     fit_temperature,
+    temperatures_of,
 )
 from calib_harness.errors import ArgumentError
 from calib_harness.predictions.table import Floats, Predictions
@@ -28,7 +29,8 @@ def fit_temperatures(predictions: Iterable[Predictions], fit_on: str) -> Tempera
     temperatures: Temperatures = defaultdict(dict)
     for p in predictions:
         if fit_on in (p.header.task, p.header.benchmark) and p.usable.any():
-            fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+            with temperatures_of(p.header.title):
+                fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
             temperatures[_transfer_key(p)][p.header.n_shot] = fitted
     if not temperatures:
         raise ArgumentError(f"fit_on {fit_on}: no log of that task is among LOGS.")

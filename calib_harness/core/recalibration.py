@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,8 @@ logger = logging.getLogger(__name__)
 # 1/T runs between these. Questions that were all answered rightly fit a temperature near 0, at
 # which one wrong answer among the next costs nearly everything: ten times as sure is enough.
 SMALLEST_INVERSE, LARGEST_INVERSE = 0.01, 10.0
+#: Whose temperatures are fitted, and what was said of them; of this thread.
+_FITTED: ContextVar[tuple[str, set[str]] | None] = ContextVar("_FITTED", default=None)
 _FIRST_STEP = 0.7  # of log(1/T), away from a temperature of 1: half or twice as sure
 
 
@@ -140,22 +144,39 @@ def fit_temperature_to(scores: npt.ArrayLike, targets: npt.ArrayLike) -> float:
     return _best_temperature(s, at_target)
 
 
+@contextmanager
+def temperatures_of(name: str) -> Iterator[None]:
+    """Begin what is said of temperatures inside with a name, and say it once: folds repeat it."""
+    token = _FITTED.set((name, set()))
+    try:
+        yield
+    finally:
+        _FITTED.reset(token)
+
+
+def _say(text: str) -> None:
+    """Warn, in the name of whose temperatures are fitted."""
+    name, said = _FITTED.get() or ("", set())
+    if text not in said:
+        said.add(text)
+        logger.warning("%s%s", f"{name}: " if name else "", text)
+
+
 def _best_temperature(scores: FloatArray, at_target: FloatArray) -> float:
     """Return T at which the mean score expected under softmax(scores / T) is that at target."""
     possible = np.isfinite(at_target)
     if not possible.any():
         raise ValueError("scores must be finite at gold in at least one row; all are -inf.")
     if not possible.all():
-        logger.warning(
-            "%d of %d questions have a gold score of -inf and are left out of the temperature.",
-            int((~possible).sum()),
-            len(scores),
+        _say(
+            f"{int((~possible).sum())} of {len(scores)} questions have a gold score of -inf and "
+            "are left out of the temperature."
         )
     slope = _slope_of(scores[possible], at_target[possible])
     beyond, inside = _around_zero(slope)
     if inside is None:
         temperature = float(np.exp(-beyond))
-        logger.warning("No temperature in bounds fits best; %g is used.", temperature)
+        _say(f"no temperature in bounds fits best; {temperature:g} is used.")
         return temperature
     return float(np.exp(-optimize.brentq(slope, inside, beyond, xtol=1e-12)))
 

@@ -80,7 +80,8 @@ def derive(
     Raises
     ------
     UserError
-        If no task, group or tag fits a name, or `prompts` are no variants of a stock prompt.
+        If no task, group or tag fits a name, `prompts` are no variants of a stock prompt, or a file
+        to write is there and says something else. Nothing is written then.
     """
     if prompt not in PROMPTS:
         raise UserError(f"prompt must be one of {', '.join(PROMPTS)}; got {prompt!r}")
@@ -93,6 +94,7 @@ def derive(
     writer = _Writer(index, folder, prompt, pool, given, variants)
     for name in _matching(names, index):
         writer.make(name)
+    writer.save()
     return writer.done
 
 
@@ -233,6 +235,18 @@ class _Writer:
         self.metadata, self.variants = metadata, variants
         self.done = Derived()
         self._made: dict[str, str | None] = {}
+        self._texts: dict[Path, str] = {}
+
+    def save(self) -> None:
+        """Write the files, or none: what a user has edited is not lost."""
+        for path, text in self._texts.items():
+            if path.exists() and path.read_text(encoding="utf-8") != text:
+                raise UserError(
+                    f"{path} is there, and not as derive would write it (edited, or made with "
+                    "other options); nothing was written: remove it, or give another folder (-o)"
+                )
+        for path, text in self._texts.items():
+            path.write_text(text, encoding="utf-8")
 
     def make(self, name: str) -> str | None:
         """Write what a name stands for; return the derived task's or group's name."""
@@ -316,16 +330,16 @@ class _Writer:
         self._write(f"{name}{POOLED}", _POOLED_CLASS, {"stock": kept}, metadata)
 
     def _write_group(self, name: str, members: Sequence[Any]) -> None:
-        self._save(name, yaml.safe_dump({"group": name, "task": list(members)}, sort_keys=False))
+        self._keep(name, yaml.safe_dump({"group": name, "task": list(members)}, sort_keys=False))
 
     def _write(self, name: str, cls: str, keys: dict[str, Any], metadata: dict[str, Any]) -> None:
         merged = {**self.metadata, **metadata}
         text = f"task: {name}\n{cls}{yaml.safe_dump(keys, sort_keys=False, allow_unicode=True)}"
-        self._save(name, text + (yaml.safe_dump({"metadata": merged}) if merged else ""))
+        self._keep(name, text + (yaml.safe_dump({"metadata": merged}) if merged else ""))
 
-    def _save(self, name: str, text: str) -> None:
+    def _keep(self, name: str, text: str) -> None:
         path = self.folder / f"{name.replace('/', '_')}.yaml"
-        path.write_text(text, encoding="utf-8")
+        self._texts[path] = text
         self.done.written[name] = path
 
 

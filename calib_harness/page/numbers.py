@@ -19,6 +19,7 @@ from calib_harness.analysis.reliability import (
 )
 from calib_harness.analysis.sides import Side, side_of
 from calib_harness.core.accuracy import risks
+from calib_harness.core.recalibration import temperatures_of
 from calib_harness.core.resampling import Draws
 from calib_harness.core.smece import SmoothCurve, smooth_curve
 from calib_harness.page.parallel import in_order
@@ -160,7 +161,8 @@ def entry_numbers(
     of_ece = [row["value"] for row in rows if row["metric"] == "ece_null"]
     side = Side(draws, {"ece": of_ece[0]} if of_ece else {}, {})
     if compared and gold.size:
-        side = side_of(probs, gold, replace(options, metrics=tuple(compared)), side)
+        with temperatures_of(p.header.title):
+            side = side_of(probs, gold, replace(options, metrics=tuple(compared)), side)
     confidence, correct = p.confidence[p.usable], p.correct[p.usable]
     asked = [
         Pairs(confidence, correct, *binning, diagrams.n_resamples, diagrams.seed)

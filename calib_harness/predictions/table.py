@@ -77,6 +77,11 @@ class Header:
         return self.model if self.revision in DEFAULT_REVISIONS else f"{self.model}@{self.revision}"
 
     @property
+    def title(self) -> str:
+        """What messages call the run: ``org/name on arc_easy (choice)``."""
+        return f"{self.label} on {self.task} ({self.method})"
+
+    @property
     def benchmark(self) -> str:
         """The task without the prompt's suffix: all ``arc_easy_calib*`` are ``arc_easy``."""
         return benchmark_of(self.task)

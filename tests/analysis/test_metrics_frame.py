@@ -66,6 +66,16 @@ def test_standard_error_of_accuracy_is_the_binomial_one() -> None:
     assert row.low < row.value < row.high
 
 
+def test_a_temperature_out_of_bounds_names_its_run_once(caplog: pytest.LogCaptureFixture) -> None:
+    run = make_run(60)
+    always_right = Predictions(
+        run.header, run.scores, run.scores.argmax(axis=1), run.doc_id, run.doc_hash
+    )
+    metrics_frame([always_right, make_run(60)], metrics=["ece"], recalibrate=True, n_resamples=0)
+    [said] = [message for message in caplog.messages if "temperature" in message]
+    assert said == "m on toy (choice): no temperature in bounds fits best; 0.1 is used."
+
+
 def test_unusable_questions_count_in_acc_only() -> None:
     run = make_run(100)
     scores, gold = run.scores.copy(), run.gold.copy()

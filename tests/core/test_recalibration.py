@@ -16,7 +16,7 @@ from calib_harness import (
     nll,
     softmax_scores,
 )
-from calib_harness.core.recalibration import LARGEST_INVERSE, SMALLEST_INVERSE
+from calib_harness.core.recalibration import LARGEST_INVERSE, SMALLEST_INVERSE, temperatures_of
 from tests.core.strategies import random_questions
 
 
@@ -54,6 +54,19 @@ def test_ends_are_used_and_logged_where_no_temperature_is_best(
         assert fit_temperature(scores, [0, 0]) == pytest.approx(1 / LARGEST_INVERSE)
         assert fit_temperature(scores, [1, 1]) == pytest.approx(1 / SMALLEST_INVERSE)
     assert len(caplog.records) == 2
+
+
+def test_folds_say_once_and_in_whose_name_that_no_temperature_fits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    scores, gold = np.log([[0.8, 0.2]] * 20), np.zeros(20, dtype=int)
+    with caplog.at_level(logging.WARNING):
+        for name in ("m on toy", "n on toy"):
+            with temperatures_of(name):
+                cross_fit_temperature(scores, gold, n_folds=5, rng=0)
+        fit_temperature(scores, gold)
+    said = "no temperature in bounds fits best; 0.1 is used."
+    assert caplog.messages == [f"m on toy: {said}", f"n on toy: {said}", said]
 
 
 def test_impossible_choices_are_fine_and_impossible_golds_left_out(

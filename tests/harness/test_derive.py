@@ -64,6 +64,17 @@ def test_a_task_becomes_three_lines_that_name_the_stock_one(tmp_path):
     assert result.tasks == {"sun": ["sun_calib"]}
 
 
+def test_a_file_that_was_edited_is_kept_and_named_and_nothing_else_is_written(tmp_path):
+    derive(["sun"], tmp_path, index=INDEX)
+    assert derive(["sun"], tmp_path, index=INDEX).written  # as it was: nothing to lose
+    edited = tmp_path / "sun_calib.yaml"
+    edited.write_text(edited.read_text() + "num_fewshot: 3\n")
+    with pytest.raises(UserError, match=r"sun_calib\.yaml is there, and not as derive would write"):
+        derive(["moon", "sun"], tmp_path, index=INDEX)
+    assert edited.read_text().endswith("num_fewshot: 3\n")
+    assert not (tmp_path / "moon_calib.yaml").exists()
+
+
 def test_groups_become_groups_of_derived_tasks_and_average_nothing(tmp_path):
     result = derive(["world"], tmp_path, index=INDEX)
     assert written(result, "world_calib") == {
