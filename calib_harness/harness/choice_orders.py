@@ -21,6 +21,13 @@ MOST_FOR_ALL = 5
 
 Order = tuple[int, ...]
 
+#: A letter as prompts mark it, with what stands around it.
+_MARK = r"(?<!\w)[(\[]?{}[)\].:、．：]+[ \t]*"
+#: Where the last choice may end: a line's end, or before the word that asks ("… D. four Answer:").
+_LAST_ENDS = r"\n|$|[ \t]+[^\s:：]+ ?[:：]\s*$"
+#: What may stand between two choices in one line.
+_SEPARATORS = ",;.，；。"
+
 
 def check_orders(where: str, orders: Any) -> None:
     """Refuse what `metadata: {orders: …}` cannot be.
@@ -126,15 +133,49 @@ def find_choices(prompt: str, letters: Sequence[str], known: frozenset[str]) -> 
         As scored; what is around them (``(A)``) does not matter.
     known : frozenset of str
         Texts of the question, stripped: each choice must be one of them, so that a letter within a
-        text, or a last choice of several lines, is not mistaken.
+        text, or a last choice of several lines, is not mistaken. What separates choices in a line
+        (``A: one, B: two``) is no part of them, nor is one word with a colon after the last.
     """
-    names = [letter.strip(" \n().:[]") for letter in letters]
+    names = _names(letters)
     starts = list(_marks(prompt, names[0]))
     for start in reversed(starts):  # an example within the question may be lettered as well
         spans = _choices_after(prompt, start, names[1:], known)
         if spans is not None:
             return _cut(prompt, start.start(), spans)
     return None
+
+
+def why_not_found(prompt: str, letters: Sequence[str], known: frozenset[str]) -> str:
+    """Say at which letter `find_choices` gives up, as far as it comes."""
+    names = _names(letters)
+    found = [_gives_up(prompt, start, names, known) for start in _marks(prompt, names[0])]
+    return max(found)[1] if found else _no_mark(names[0])
+
+
+def _gives_up(
+    prompt: str, mark: re.Match[str], names: Sequence[str], known: frozenset[str]
+) -> tuple[int, str]:
+    """Return how many letters are passed from a mark on, and what stands in the way."""
+    for k, following in enumerate([*names[1:], ""]):
+        begin, end = mark.end(), len(prompt)
+        if not following:
+            break
+        found = next(_marks(prompt, following, begin), None)
+        if found is None:
+            return k, _no_mark(following)
+        mark, end = found, found.start()
+        if _choice_in(prompt, begin, end, known) is None:
+            break
+    line = prompt[begin:end].strip().partition("\n")[0]
+    return k, f"after {names[k]} stands {line if len(line) < 50 else line[:49] + '…'!r}"
+
+
+def _no_mark(name: str) -> str:
+    return f"it has no {name}. or ({name})"
+
+
+def _names(letters: Sequence[str]) -> list[str]:
+    return [letter.strip(" \n().:[]") for letter in letters]
 
 
 def texts_of(doc: Any) -> frozenset[str]:
@@ -155,8 +196,8 @@ def _leaves(value: Any) -> Iterator[str]:
             yield from _leaves(item)
 
 
-def _marks(prompt: str, letter: str) -> Iterator[re.Match[str]]:
-    return re.finditer(rf"(?<!\w)[(\[]?{re.escape(letter)}[)\].:、．：]+[ \t]*", prompt)
+def _marks(prompt: str, letter: str, begin: int = 0) -> Iterator[re.Match[str]]:
+    return re.compile(_MARK.format(re.escape(letter))).finditer(prompt, begin)
 
 
 def _choices_after(
@@ -165,19 +206,28 @@ def _choices_after(
     """Spans of the choices from a mark on: each ends where the next letter's mark begins."""
     begin = mark.end()
     if not letters:
-        ends = [match.start() for match in re.finditer(r"\n|$", prompt[begin:])]
-        for end in ends:
-            if prompt[begin : begin + end].strip() in known:
-                return [_stripped(prompt, begin, begin + end)]
+        for match in re.compile(_LAST_ENDS).finditer(prompt, begin):
+            span = _choice_in(prompt, begin, match.start(), known)
+            if span is not None:
+                return [span]
         return None
-    for following in _marks(prompt, letters[0]):
-        if following.start() < begin:
-            continue
-        if prompt[begin : following.start()].strip() in known:
+    for following in _marks(prompt, letters[0], begin):
+        span = _choice_in(prompt, begin, following.start(), known)
+        if span is not None:
             rest = _choices_after(prompt, following, letters[1:], known)
             if rest is not None:
-                return [_stripped(prompt, begin, following.start()), *rest]
+                return [span, *rest]
     return None
+
+
+def _choice_in(prompt: str, begin: int, end: int, known: frozenset[str]) -> tuple[int, int] | None:
+    """Span of the choice between two places, separators left out; None if it is not known."""
+    text = prompt[begin:end]
+    if text.strip() not in known:
+        text = text.rstrip().rstrip(_SEPARATORS)
+        if not text.strip() or text.strip() not in known:
+            return None
+    return _stripped(prompt, begin, begin + len(text))
 
 
 def _stripped(text: str, begin: int, end: int) -> tuple[int, int]:

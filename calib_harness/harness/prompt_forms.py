@@ -12,7 +12,12 @@ from typing import Any, NamedTuple, Protocol
 
 from calib_harness.core.confidence import LETTERS, is_lettered
 from calib_harness.errors import UserError
-from calib_harness.harness.choice_orders import ShownChoices, find_choices, texts_of
+from calib_harness.harness.choice_orders import (
+    ShownChoices,
+    find_choices,
+    texts_of,
+    why_not_found,
+)
 
 FORMS = ("cloze", "choice")
 #: Questions that are compared to tell what of a prompt is the same for all.
@@ -120,15 +125,13 @@ class _Cloze:
 
 
 def _shown(where: str, doc: Any, asked: Asked) -> ShownChoices:
-    shown = (
-        find_choices(asked.text, asked.choices, texts_of(doc))
-        if isinstance(asked.text, str)
-        else None
-    )
+    known, text = texts_of(doc), str(asked.text)
+    shown = find_choices(text, asked.choices, known)
     if shown is None:
         raise UserError(
             f"{where}: where its prompt shows the choices cannot be read: after each letter there "
-            "must stand a text that is one of the question's own (a column, or an item of one)"
+            "must stand a text that is one of the question's own (a column, or an item of one), "
+            f"but {why_not_found(text, asked.choices, known)}"
         )
     return shown
 

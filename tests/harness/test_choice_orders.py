@@ -11,7 +11,7 @@ import pytest
 from lm_eval.api.model import LM
 
 import calib_harness
-from calib_harness.harness.choice_orders import find_choices, orders_of
+from calib_harness.harness.choice_orders import find_choices, orders_of, why_not_found
 from calib_harness.harness.question_requests import reordered
 from tests.conftest import CHOICE, CLOZE, QUESTIONS
 
@@ -159,6 +159,39 @@ def test_choices_are_found_where_the_question_itself_looks_lettered():
     assert reordered("t", context, shown, (2, 0, 1)) == f"Shot.\n\n{shown.text((2, 0, 1))}"
     with pytest.raises(calib_harness.UserError, match="chat template"):
         reordered("t", "another text", shown, (2, 0, 1))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "other"),
+    [
+        ("Q?\nA:one, B: two, C:three", "Q?\nA:three, B: one, C:two"),
+        ("Q? (A) one; (B) two; (C) three.\n", "Q? (A) three; (B) one; (C) two.\n"),
+        ("Q? A. one B. two C. three Answer:", "Q? A. three B. one C. two Answer:"),
+        ("Q? A.one B.two C.three\nRéponse :", "Q? A.three B.one C.two\nRéponse :"),
+    ],
+)
+def test_choices_of_one_line_are_found_without_what_separates_them(prompt, other):
+    shown = find_choices(prompt, ["A", "B", "C"], frozenset({"one", "two", "three", "Q?"}))
+    assert shown.choices == ("one", "two", "three")
+    assert shown.text(range(3)) == prompt
+    assert shown.text((2, 0, 1)) == other
+
+
+@pytest.mark.parametrize(
+    ("prompt", "why"),
+    [
+        ("Q? A. one B. two of it C. three", "after B stands 'two of it'"),
+        ("Q? A. one B. two C. three of it Answer:", "after C stands 'three of it Answer:'"),
+        ("Vitamin A. one\nA. one\nB. two\nAnswer:", "it has no C. or (C)"),
+        ("Q?", "it has no A. or (A)"),
+    ],
+)
+def test_choices_that_are_no_texts_of_the_question_are_not_found_and_the_letter_is_told(
+    prompt, why
+):
+    known = frozenset({"one", "two", "three", "Q?"})
+    assert find_choices(prompt, ["A", "B", "C"], known) is None
+    assert why_not_found(prompt, ["A", "B", "C"], known) == why
 
 
 def requests_of(task, n=5):
