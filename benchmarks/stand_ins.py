@@ -197,9 +197,19 @@ def fits(config: dict[str, Any], data: DatasetDict) -> bool:
 def rows_of(row: Row, constants: list[str]) -> list[Row]:
     """Rows of one schema; text columns also take each constant, since functions select by them."""
     rows = [dict(row) for _ in range(3)]
-    for constant in constants[:60]:
+    # An empty constant is left out: no task has choices without text, and some trip over them.
+    for constant in filter(str.strip, constants[:60]):
         rows.append({k: constant if value == "a thing" else value for k, value in row.items()})
     return rows
+
+
+def _as_many(value: Any, n: int) -> Any:
+    """Return a row whose lists of texts and letters are as long as a task's fixed choices."""
+    if isinstance(value, dict):
+        return {key: _as_many(inside, n) for key, inside in value.items()}
+    if value == TEXTS:
+        return TEXTS + [f"text {k}" for k in range(len(TEXTS), n)]
+    return [chr(ord("A") + k) for k in range(max(n, 4))] if value == LETTERS else value
 
 
 def progress(config: dict[str, Any], rows: list[Row], lacking: set[str]) -> tuple[int, list[int]]:
@@ -270,8 +280,10 @@ def stand_in(config: dict[str, Any], known: list[Row]) -> DatasetDict | None:
     """
     read = Read(config)
     constants = list(read.constants)
+    letters = config.get("doc_to_choice")
+    n_choices = len(letters) if isinstance(letters, list) else 0
     for row in _tries(config, read, known):
-        data = dataset(config, rows_of(row, constants))
+        data = dataset(config, rows_of(_as_many(row, n_choices), constants))
         with contextlib.suppress(Exception):
             if fits(config, data):
                 if row in known:
@@ -285,6 +297,7 @@ def _tries(config: dict[str, Any], read: Read, known: list[Row]) -> Iterator[Row
     options = {column: candidates(column, read) for column in read.columns}
     first = {column: values[0] for column, values in options.items()}
     for row in known:
+        yield row  # some tasks take every column that they do not name for a choice
         yield {**first, **row}
     rng = random.Random(0)
     for start in range(N_STARTS):

@@ -26,13 +26,87 @@ _ARABIC_EXAM = {
     **{f"Option {i + 1}": text for i, text in enumerate(TEXTS)},
     "options": [*TEXTS, "one more"],
 }
+_LETTERED = dict(zip("ABCDE", [*TEXTS, "one more"], strict=True))
+_OPEN_ARABIC: list[dict[str, Any]] = [
+    {"query": "a thing", "label": "0", **{f"sol{i}": text for i, text in enumerate(TEXTS)}},
+    {
+        "subject": "a_thing",
+        "question": "a thing",
+        **{letter: _LETTERED[letter] for letter in "ABCD"},
+        "answer": "A",
+    },
+    {"question": "a thing", "passage": "another", "answer": True},
+]
+_LABELLED = {"text": TEXTS, "label": list("ABCD")}
+_FIVE_LABELLED = {"text": list(_LETTERED.values()), "label": list("ABCDE")}
+
+
+def _shots(prefix: str, n: int, shot: dict[str, Any]) -> dict[str, Any]:
+    """Columns of shots as metabench has them: one for each part of each shot."""
+    return {f"{prefix}_{key}_shot_{i}": shot[key] for i in range(1, n + 1) for key in shot}
+
+
+_METABENCH: list[dict[str, Any]] = [
+    {
+        "question": "a thing",
+        "choices": _LABELLED,
+        "answerKey": "A",
+        "alltwentyfiveshot_longprompt": "",
+        **_shots(
+            "arc",
+            25,
+            {"question": "another", "answerKey": "A", "choices": _LABELLED, "idx": 0},
+        ),
+    },
+    {
+        "subject": "a_thing",
+        "question": "a thing",
+        "choices": TEXTS,
+        "answer": 0,
+        "allfiveshot_longprompt": "",
+        **_shots("mmlu", 5, {"question": "another", "choices": TEXTS, "answers": 0, "ind": 0}),
+    },
+    {
+        "ctx_a": "a thing",
+        "ctx_b": "another",
+        "ctx": "",
+        "activity_label": "words",
+        "endings": TEXTS,
+        "label": "0",
+        "alltenshot_longprompt": "",
+        **_shots(
+            "hellaswag",
+            10,
+            {
+                **dict.fromkeys(("ctx_a", "ctx_b", "ctx", "activity_labels"), "words"),
+                "endings": TEXTS,
+                "label": "0",
+                **dict.fromkeys(("ind", "source_id", "split", "split_type"), ""),
+            },
+        ),
+    },
+    {
+        "sentence": "a _ thing",
+        "option1": "some",
+        "option2": "rest",
+        "answer": "1",
+        "allfiveshot_longprompt": "",
+        **_shots(
+            "winogrande",
+            5,
+            {"prompt": "a _ thing", "answer": "1", "idx": 0, "option1": "some", "option2": "rest"},
+        ),
+    },
+]
 _BLOB = {"unanswerable": False, "yes_no": True, "free_form_answer": "", "extractive_spans": []}
 #: Rows as the datasets have them, by family of tasks.
 BY_FAMILY: dict[str, list[dict[str, Any]]] = {
     "arab_culture": [_CULTURE],
     "arab_culture_completion": [_CULTURE],
     "arabicmmlu": [_ARABIC_EXAM],
-    "aradice": [_ARABIC_EXAM],
+    "arabic_leaderboard_complete": _OPEN_ARABIC,
+    "arabic_leaderboard_light": _OPEN_ARABIC,
+    "aradice": [{**_ARABIC_EXAM, "options": _LETTERED}],
     "bbq": [
         {
             "category": "Age",
@@ -62,8 +136,28 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
             "KedU functional textual",
         }
     ],
+    "commonsense_qa": [{"question": "a thing", "choices": _FIVE_LABELLED, "answerKey": "A"}],
     "darija_bench": [
         {"messages": [{"content": "a thing"}, {"content": sentiment}]} for sentiment in ("سلبي",)
+    ],
+    "evalita_llm": [{"text": "a thing", "opos": "1", "oneg": "0"}],
+    "french_bench": [
+        {
+            "context": "a thing",
+            "question": "a <...> thing",
+            **{f"answer{letter}": _LETTERED[letter] for letter in "ABCD"},
+            "answer": "A",
+        },
+        {"text": "a thing", "topic": "another", "polarity": "positif"},
+    ],
+    "glianorex": [
+        {
+            "question": "a thing",
+            "options": {letter: _LETTERED[letter] for letter in "ABCD"},
+            "answer_idx": "A",
+            "language": language,
+        }
+        for language in ("en", "fr")
     ],
     "indicparam": [
         {
@@ -79,6 +173,8 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
     "mathqa": [
         {"Problem": "a thing", "options": "a ) 1 , b ) 2 , c ) 3 , d ) 4 , e ) 5", "correct": "a"}
     ],
+    "metabench": _METABENCH,
+    "noreval": [{"question": "a thing", "choices": _FIVE_LABELLED, "answer": "A"}],
     "physics_gre": [{"input": "a thing", "has_image": False, "target_scores": {"A": 0, "B": 1}}],
     "qa4mre": [
         {
@@ -100,6 +196,21 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
             "article": "a thing",
             "problems": str([{"question": "another", "answer": "A", "options": TEXTS}]),
         }
+    ],
+    "turkishmmlu": [{"question": "a thing", "choices": list(_LETTERED.values()), "answer": "A"}],
+    "winogender": [
+        {
+            "sentence": "a thing",
+            "pronoun": "it",
+            "occupation": "some",
+            "participant": "another",
+            "label": 0,
+            "gender": gender,
+        }
+        for gender in ("female", "male", "neutral")
+    ],
+    "super_glue": [
+        {"sentence1": "a thing", "sentence2": "another", "start1": 0, "end1": 1, "label": 0}
     ],
     "toxigen": [{"text": "a thing", "toxicity_ai": 1.0, "toxicity_human": 1.0}],
 }
