@@ -116,8 +116,8 @@ def measure(cell: Cell, n: int, n_sets: int, n_resamples: int) -> list[list[str]
                     values[row["metric"], name].append(row[name])
             for name, (low, high, p_value) in ends.items():
                 key = row["metric"], name
-                if np.isnan(row[name]):
-                    continue
+                if np.isnan([row[name], row[low]]).any():
+                    continue  # of spreads and shares of calibration errors there is no interval
                 held[key].append(row[low] - 1e-9 <= truth[key] <= row[high] + 1e-9)
                 if p_value:
                     rejected[key].append(row[p_value] < 0.05)
