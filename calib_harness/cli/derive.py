@@ -30,12 +30,12 @@ def derive(
 
     Each becomes NAME_calib, a YAML of three lines; groups become groups. No data
     is loaded: what the data must decide is checked when a task is run, before
-    anything is scored.
+    anything is scored. A YAML that is there and says something else is kept.
 
     For example:
 
       calib-harness derive winogrande 'truthfulqa*' -o mine
-      calib-harness derive mmlu --pool --prompt both -o mine
+      calib-harness derive mmlu --pool --prompt both -o both
       lm_eval --tasks winogrande_calib --include_path mine ...
     """
     from rich.console import Console

@@ -83,8 +83,7 @@ class QuestionTask(StockTask):
 
     def doc_to_target(self, doc: Any, doc_to_target: Any = None) -> Any:
         """Read a question's gold, as lm-eval does; a list of one gold is this gold."""
-        target = self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
-        gold = only_gold(str(self.config.task), target)
+        gold = self._stock_target(doc, doc_to_target)
         if self._form is None:
             return gold
         choices = self._stock_choices(doc)
@@ -96,6 +95,10 @@ class QuestionTask(StockTask):
 
     def _stock_text(self, doc: Any, doc_to_text: Any = None) -> Any:
         return self._read("doc_to_text", super().doc_to_text, doc, doc_to_text)
+
+    def _stock_target(self, doc: Any, doc_to_target: Any = None) -> Any:
+        target = self._read("doc_to_target", super().doc_to_target, doc, doc_to_target)
+        return only_gold(str(self.config.task), target)
 
     def _stock_choices(self, doc: Any, doc_to_choice: Any = None) -> Any:
         return self._read("doc_to_choice", super().doc_to_choice, doc, doc_to_choice)
@@ -129,9 +132,13 @@ class QuestionTask(StockTask):
         check_choices(f"{self.config.task}, question {number}", self.doc_to_choice(doc))
 
     def _check_own_results(self, doc: Any, number: int) -> None:
-        if self._own_results is not None:
-            where, n = f"{self.config.task}, question {number}", len(self.doc_to_choice(doc))
-            check_own_results(where, self._own_results, doc, n, self._gold(doc))
+        if self._own_results is None:
+            return
+        # It knows the stock order of the choices, not one that a lettered form may have shuffled.
+        choices = self._stock_choices(doc)
+        target = self._stock_text(doc) if self.multiple_input else self._stock_target(doc)
+        where, gold = f"{self.config.task}, question {number}", gold_among(choices, target)
+        check_own_results(where, self._own_results, doc, len(choices), gold)
 
     # -- the dataset ---------------------------------------------------------------------
 

@@ -30,6 +30,7 @@ _LM_EVAL_KEYS = frozenset(
     {
         *("metric", "aggregation", "higher_is_better", "hf_evaluate"),
         *("ignore_case", "ignore_punctuation", "ignore_numbers", "regexes_to_ignore"),
+        "weight_by_size",  # of groups; AfroBench says it of tasks
     }
 )
 

@@ -484,6 +484,18 @@ def test_a_yamls_own_results_are_asked_which_choice_is_right(make_lm, evaluate):
         evaluate(lm, yaml.replace("count_gold", "count_two"))
 
 
+def test_a_yamls_own_results_know_the_order_that_letters_shuffle(make_lm, evaluate):
+    # Where all golds are the first choice, letters are given in another order: it was refused.
+    docs = [{**doc, "gold": 0} for doc in QUESTIONS]
+    yaml = CLOZE.replace("version: 1.0", "prompt: choice")
+    own = yaml + "process_results: !function tests.harness.test_task.count_gold\n"
+    lm = make_lm()
+    found = evaluate(lm, own, docs=docs)["results"]["toy"]
+    assert found == evaluate(lm, yaml, docs=docs)["results"]["toy"]
+    with pytest.raises(calib_harness.UserError, match=r"counts the choices \[0, 1\] as right"):
+        evaluate(lm, own.replace("count_gold", "count_two"), docs=docs)
+
+
 @pytest.mark.parametrize("numbers", [[7, 3], [3, 3]])
 def test_samples_that_lm_eval_would_log_under_wrong_numbers_are_refused(make_lm, evaluate, numbers):
     with pytest.raises(calib_harness.UserError, match="each once and in ascending order"):
