@@ -22,7 +22,8 @@ MOST_FOR_ALL = 5
 Order = tuple[int, ...]
 
 #: A letter as prompts mark it, with what stands around it.
-_MARK = r"(?<!\w)[(\[]?{}[)\].:、．：]+[ \t]*"
+_MARK = r"(?<!\w)[(\[]?{}(?:[)\].:、．：]+|-)[ \t]*"
+_LONGEST_LETTER = 2  # "هـ", "10"
 #: Where the last choice may end: a line's end, or before the word that asks ("… D. four Answer:").
 _LAST_ENDS = r"\n|$|[ \t]+[^\s:：]+ ?[:：]\s*$"
 #: What may stand between two choices in one line.
@@ -176,6 +177,22 @@ def _no_mark(name: str) -> str:
 
 def _names(letters: Sequence[str]) -> list[str]:
     return [letter.strip(" \n().:[]") for letter in letters]
+
+
+def marks_texts(prompt: Any, choices: Sequence[str]) -> bool:
+    """Whether a prompt marks texts by the choices: letters of any alphabet, in any order.
+
+    Each must be short and begin a line, as a letter does that stands for what follows it.
+    """
+    names = [name for name in _names(choices) if 0 < len(name) <= _LONGEST_LETTER]
+    return (
+        isinstance(prompt, str)
+        and 1 < len(names) == len(choices)
+        and all(
+            re.search(rf"^[ \t]*{_MARK.format(re.escape(name))}\S", prompt, flags=re.MULTILINE)
+            for name in names
+        )
+    )
 
 
 def texts_of(doc: Any) -> frozenset[str]:

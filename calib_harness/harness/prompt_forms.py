@@ -15,6 +15,7 @@ from calib_harness.errors import UserError
 from calib_harness.harness.choice_orders import (
     ShownChoices,
     find_choices,
+    marks_texts,
     texts_of,
     why_not_found,
 )
@@ -72,7 +73,9 @@ def form_of(
         raise UserError(f"{task}: prompt is {wanted!r}; expected {' or '.join(FORMS)}")
     sample = [docs[i] for i in range(min(len(docs), _N_COMPARED))]
     asked = [read(doc) for doc in sample]
-    if is_lettered(asked[0].choices) == (wanted == "choice"):
+    # Α, Β, Γ and أ, ب, ج are letters, too: others over them would stand for letters.
+    own_letters = all(marks_texts(one.text, one.choices) for one in asked)
+    if (own_letters or is_lettered(asked[0].choices)) == (wanted == "choice"):
         return None
     if wanted == "choice":
         one_gold = len(sample) > 1 and len({gold_of(doc) for doc in sample}) == 1

@@ -11,7 +11,12 @@ import pytest
 from lm_eval.api.model import LM
 
 import calib_harness
-from calib_harness.harness.choice_orders import find_choices, orders_of, why_not_found
+from calib_harness.harness.choice_orders import (
+    find_choices,
+    marks_texts,
+    orders_of,
+    why_not_found,
+)
 from calib_harness.harness.question_requests import reordered
 from tests.conftest import CHOICE, CLOZE, QUESTIONS
 
@@ -192,6 +197,37 @@ def test_choices_that_are_no_texts_of_the_question_are_not_found_and_the_letter_
     known = frozenset({"one", "two", "three", "Q?"})
     assert find_choices(prompt, ["A", "B", "C"], known) is None
     assert why_not_found(prompt, ["A", "B", "C"], known) == why
+
+
+@pytest.mark.parametrize(
+    ("prompt", "letters", "marks"),
+    [
+        ("Ερώτηση: τι;\nΑ. ένα\nΒ. δύο\nΑπάντηση:", ["Α", "Β"], True),
+        ("سؤال\nأ- واحد\nب- اثنان\nإجابة:", ["أ", "ب"], True),
+        ("Choices:\n (A) one\n (B) two\nAnswer:", [" (B)", " (A)"], True),
+        ("Which?\n1. one\n2. two\nAnswer:", ["1", "2"], True),
+        ("Is it so? yes: 1, no: 0\nAnswer:", ["1", "0"], False),
+        ("是不是？\n回答：", ["是", "否"], False),
+        ("Which number?\nAnswer:", ["12", "13"], False),
+        ("Q?\nyes: a\nno: b", ["yes", "no"], False),
+    ],
+)
+def test_letters_of_other_alphabets_are_told_from_short_choices(prompt, letters, marks):
+    assert marks_texts(prompt, letters) is marks
+
+
+GREEK = CHOICE.replace("ABCDEFGHIJ", "ΑΒΓΔΕΖΗΘΙΚ")
+
+
+def test_a_prompt_with_letters_of_its_own_alphabet_gets_no_others_and_has_a_cloze_form(write_task):
+    # The other prompt showed "A. Δ", "B. Β": letters that stand for letters.
+    stock = requests_of(task_of(GREEK, write_task))
+    assert "Α. " in stock[0][0]
+    assert (
+        requests_of(task_of(GREEK.replace("version: 1.0", "prompt: choice"), write_task)) == stock
+    )
+    cloze = task_of(GREEK.replace("version: 1.0", "prompt: cloze"), write_task)
+    assert requests_of(cloze) == requests_of(task_of(CLOZE, write_task))
 
 
 def requests_of(task, n=5):
