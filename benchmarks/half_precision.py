@@ -25,6 +25,7 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
+from calib_harness.harness.backends.known_answer import distance
 from calib_harness.harness.huggingface.double_check import tolerance
 from calib_harness.harness.responses import TokenLogprobs
 
@@ -42,10 +43,10 @@ def differences(
     shared: list[TokenLogprobs], plain: list[TokenLogprobs], exact: list[TokenLogprobs], dtype
 ) -> list[float]:
     """Return the largest differences, in the order of `COLUMNS`."""
-    sums = [abs(a.logprob - b.logprob) for a, b in zip(shared, plain, strict=True)]
+    sums = [distance(a.logprob, b.logprob) for a, b in zip(shared, plain, strict=True)]
     counts = [len(result.token_logprobs) for result in plain]
     tokens = [
-        abs(x - y)
+        distance(x, y)
         for a, b in zip(shared, plain, strict=True)
         for x, y in zip(a.token_logprobs, b.token_logprobs, strict=True)
     ]
@@ -54,7 +55,7 @@ def differences(
         max(total / n for total, n in zip(sums, counts, strict=True)),
         max(tokens),
         max((total for total, n in zip(sums, counts, strict=True) if n == 1), default=math.nan),
-        max(abs(a.logprob - b.logprob) for a, b in zip(plain, exact, strict=True)),
+        max(distance(a.logprob, b.logprob) for a, b in zip(plain, exact, strict=True)),
         max(
             max(tokens) / tolerance(dtype, 1),
             *(total / tolerance(dtype, n) for total, n in zip(sums, counts, strict=True)),

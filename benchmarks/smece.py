@@ -178,6 +178,7 @@ def main(n_inputs: int, seed: int) -> int:
         probs, gold = questions(confidence, correct)
         expected, found = Oracle(confidence, correct).smece(), smece(probs, gold)
         difference, name = abs(found - expected), kind.__name__
+        difference = np.inf if np.isnan(difference) else difference  # max would not see it
         worst[name], counts[name] = max(worst[name], difference), counts[name] + 1
         shown = max(shown, (difference, name, len(gold), expected))
         least_above = min(least_above, found - abs(overconfidence(probs, gold)))

@@ -72,7 +72,7 @@ def main() -> None:
             for estimates, values in zip(found, looped, strict=True)
             for name, value in zip(REPORTED, values, strict=True)
         ]
-        print(f"  largest relative difference, same draws: {np.expm1(max(apart)):.1e}")
+        print(f"  largest relative difference, same draws: {np.expm1(np.max(apart)):.1e}")
 
     print(f"each metric alone, one method, {args.questions} questions, counts drawn anew")
     for name in METRICS:

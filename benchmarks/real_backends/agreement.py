@@ -7,6 +7,8 @@ from pathlib import Path
 
 from trial import LETTERS, TASKS, Trial, read_samples, report  # isort: skip
 
+from calib_harness.harness.backends.known_answer import distance
+
 _IN_PROCESS = "enforce_eager=True,distributed_executor_backend=uni"
 # llama-cpp-python sorts the whole vocabulary in Python for every token that it tells.
 _FEW = 4
@@ -86,7 +88,7 @@ def compare_letters(trial: Trial, name: str) -> str:
                 row = model(torch.tensor([tokenizer(context).input_ids])).logits[0, -1]
             spellings = [tokenizer(text).input_ids[0] for text in (letter.strip(), letter)]
             expected = torch.log_softmax(row.double(), 0)[spellings].logsumexp(0)
-            worst, n = max(worst, abs(float(answer[0]) - float(expected))), n + 1
+            worst, n = max(worst, distance(float(answer[0]), float(expected))), n + 1
     return f"{n} letters, each with and without a space; differ by {worst:.1e}"
 
 

@@ -25,6 +25,7 @@ from agreement import serve_vllm  # isort: skip
 from trial import Trial, report, server_groups  # isort: skip
 
 import calib_harness.harness  # noqa: F401 registers the request type
+from calib_harness.harness.backends.known_answer import distance
 from calib_harness.paths import task_path
 
 WORKLOADS = {
@@ -106,7 +107,7 @@ def compare_costs(workload: str, sides: dict[str, Any], questions: int) -> None:
             lm.model.reset_prefix_cache()
         seconds[name], sums = measure(lm, name, requests)
         expected = expected or sums
-        worst = max(abs(a - b) for a, b in zip(sums, expected, strict=True))
+        worst = max(distance(a, b) for a, b in zip(sums, expected, strict=True))
         ratio = f", {seconds[SIDES[name]] / seconds[name]:.1f} x less" if name in SIDES else ""
         report(
             f"{workload}, {n} questions",

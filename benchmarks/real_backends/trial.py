@@ -16,6 +16,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+from calib_harness.harness.backends.known_answer import distance
 from calib_harness.paths import toy_world_path
 from calib_harness.sweep.planning.secrets import Redactor
 from calib_harness.sweep.running.model_server import serving
@@ -190,13 +191,15 @@ class Trial:
         sums = tokens = least = 0.0
         with_tokens = False
         for key, (total, parts) in ours.items():
-            sums = max(sums, abs(total - theirs[key][0]))
+            sums = max(sums, distance(total, theirs[key][0]))
             if parts:
                 with_tokens = True
                 pairs = list(zip(parts, theirs[key][1], strict=True))
-                tokens = max(tokens, *(abs(a - b) for a, b in pairs))
-                least = max(least, abs(min(parts) - min(theirs[key][1])))
-        common = [key for key in values.keys() & expected.keys() if not isnan(values[key])]
+                tokens = max(tokens, *(distance(a, b) for a, b in pairs))
+                least = max(least, distance(min(parts), min(theirs[key][1])))
+        both = values.keys() & expected.keys()
+        common = [key for key in both if not isnan(values[key])]
+        lost = sum(isnan(values[key]) and not isnan(expected[key]) for key in both)
         differ = sum(_printed(values[key]) != _printed(expected[key]) for key in common)
         of_tokens = (
             f"tokens by {tokens:.1e}, least tokens by {least:.1e}" if with_tokens else "no tokens"
@@ -204,6 +207,7 @@ class Trial:
         return (
             f"{len(ours)} requests; sums differ by {sums:.1e}, {of_tokens}; "
             f"{differ} of {len(common)} printed values differ"
+            + (f", {lost} more are NaN" if lost else "")
         )
 
 

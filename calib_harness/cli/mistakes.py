@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
+from calib_harness.cli.backend_mistakes import check_backend, explain_backend
 from calib_harness.errors import UserError
 from calib_harness.text import nearest
 
@@ -38,9 +39,11 @@ def check_before(arguments: Namespace) -> None:
     Raises
     ------
     UserError
-        If the model's folder is not there or empty, results or the cache cannot be written where
-        they are to go, or a package that an argument needs is not installed.
+        If the model's folder is not there or empty, the backend lacks an argument, results or the
+        cache cannot be written where they are to go, or a package that an argument needs is not
+        installed.
     """
+    check_backend(getattr(arguments, "model", None), arguments.model_args or {})
     _check_folder_of_model((arguments.model_args or {}).get("pretrained"))
     if place := getattr(arguments, "output_path", None):
         # lm-eval takes a file's name, too, and writes beside it.
@@ -130,6 +133,7 @@ def explain(
         or _of_model(error, said, arguments)
         or _of_data(error, said)
         or _of_arguments(error, said)
+        or explain_backend(error, arguments)
     )
 
 
@@ -176,10 +180,9 @@ def _of_model(error: Exception, said: str, arguments: Namespace) -> str | None:
     if "got an unexpected keyword argument" in said and "__init__" in said:
         name = said.rpartition("argument ")[2].split(".")[0]
         return f"--model_args: neither the backend nor the model knows {name}; leave it out"
-    if said.startswith("invalid literal for int()") and arguments.batch_size:
-        return (
-            f"--batch_size: expected a whole number, auto or auto:N; got {arguments.batch_size!r}"
-        )
+    batch_size = getattr(arguments, "batch_size", None)
+    if said == f"invalid literal for int() with base 10: {batch_size!r}":
+        return f"--batch_size: expected a whole number, auto or auto:N; got {batch_size!r}"
     if "tokenizer.chat_template is not set" in said:
         return (
             "--apply_chat_template: the model's tokenizer has no chat template; leave the "

@@ -86,7 +86,9 @@ def _execute(cli: HarnessCLI, arguments: Namespace, known_tasks: Callable[[], li
     begun = time.time()
     try:
         cli.execute(arguments)
-    except (AttributeError, ImportError, OSError, TypeError, ValueError) as error:
+    except UserError:
+        raise
+    except Exception as error:
         mistake = explain(error, arguments, known_tasks)
         if mistake is None:
             raise

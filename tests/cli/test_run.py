@@ -16,6 +16,9 @@ from calib_harness.cli import app, main
 from tests.conftest import CLOZE, QUESTIONS
 from tests.harness.test_task import naive_ece, naive_sce, read_samples
 
+NOWHERE = "http://127.0.0.1:9/v1/completions"
+TOKENIZER = "tokenizer_backend=huggingface,tokenizer=MODEL"
+
 
 @pytest.fixture(scope="module")
 def model(make_model, tokenizer, tmp_path_factory):
@@ -127,12 +130,44 @@ def test_a_chat_template_that_the_tokenizer_lacks_is_one_sentence(command, write
         (["--model_args", "pretrained=MODEL,peft=/absent"], "--model_args: cannot load peft=/abs"),
         (["--model_args", "pretrained=MODEL,colour=red"], "--model_args: neither the backend nor"),
         (["--batch_size", "many"], "--batch_size: expected a whole number, auto or auto:N; got"),
+        (["--model", "gguf"], "--model_args: base_url is missing; backend gguf needs the server's"),
+        (["--model", "local-completions"], "--model_args: base_url is missing; backend local-com"),
+        (["--model", "sglang-generate"], "--model_args: base_url is missing; backend sglang-gener"),
+        (
+            [
+                "--model",
+                "local-chat-completions",
+                "--model_args",
+                f"pretrained=,base_url={NOWHERE}",
+            ],
+            "--model_args: model is missing; backend local-chat-completions needs the name that",
+        ),
+        (["--model", "steered"], "--model_args: steer_path is missing; backend steered needs"),
+        (["--model", "textsynth", "--model_args", "engine=x"], "--model: backend textsynth needs"),
+        (
+            ["--model", "openai-completions", "--model_args", "model=babbage-002," + TOKENIZER],
+            "model: OpenAICompletionsAPI cannot be asked: API key not found.",
+        ),
+        (["--model", "ipex"], "--model: this release of lm-eval cannot load its own backend ipex"),
+        (["--model", "litellm", "--model_args", "model=x"], "--model: backend litellm needs a pac"),
+        (["--model", "watsonx_llm"], "--model: backend watsonx_llm needs a package that is not "),
+        (
+            [
+                "--model",
+                "local-completions",
+                "--model_args",
+                f"base_url={NOWHERE},num_concurrent=x,tokenizer_backend=huggingface,model=MODEL",
+            ],
+            "--model: backend local-completions could not be started with these --model_args (Val",
+        ),
         (["--model", "vllm"], "vllm is not installed, which the backend or a task needs; run `pip"),
     ],
 )
 def test_a_backend_or_model_that_does_not_exist_is_one_sentence(
-    command, write_task, model, tmp_path, arguments, message
+    command, write_task, model, tmp_path, monkeypatch, arguments, message
 ):
+    for key in ("OPENAI_API_KEY", "TEXTSYNTH_API_SECRET_KEY"):
+        monkeypatch.delenv(key, raising=False)
     empty = tmp_path / "empty"
     empty.mkdir()
     given = [argument.replace("EMPTY", str(empty)) for argument in arguments]

@@ -68,6 +68,20 @@ def test_a_backend_that_fails_before_anything_is_scored_is_one_sentence():
         score(Broken())
 
 
+@pytest.mark.parametrize("answer", [None, (None, False), -1.0, (-1.0,)])
+def test_a_backend_that_does_not_answer_a_request_is_refused_in_one_sentence(answer):
+    class Silent(LetterModel):
+        def generate_until(self, requests):
+            raise NotImplementedError
+
+        def loglikelihood(self, requests):
+            return [*super().loglikelihood(requests)[:-1], answer]
+
+    with pytest.raises(WrongScoresError, match="answered a request with") as refused:
+        score(Silent())
+    assert "\n" not in str(refused.value)
+
+
 def test_equal_scores_of_all_choices_end_a_run_that_no_probe_could_stop():
     class Silent(LetterModel):
         def generate_until(self, requests):
@@ -89,6 +103,11 @@ def tell(*results):
         ([(3, TokenLogprobs(-1.0, False, None))], "request 3 of 3"),
         ([(0, TokenLogprobs(-1.0, False, [-1.0, -2.0]))], "add up to -3.0000"),
         ([(0, TokenLogprobs(-1.0, False, [0.5, -1.5]))], "above 0"),
+        # NaN hides nothing: max and comparisons do not see it.
+        ([(0, TokenLogprobs(math.nan, False, [0.5, -1.5]))], "above 0"),
+        ([(0, TokenLogprobs(math.nan, False, [math.nan, 0.5]))], "above 0"),
+        ([(0, TokenLogprobs(-1.0, False, [math.nan, -1.0]))], "add up to nan"),
+        ([(0, TokenLogprobs(math.nan, False, [-1.0, -1.0]))], "add up to -2.0000"),
     ],
 )
 def test_results_that_contradict_themselves_are_refused(results, said):

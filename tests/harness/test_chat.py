@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ from calib_harness.core.calibration import calibration_error
 from calib_harness.core.confidence import softmax_scores
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import chat
-from calib_harness.harness.backends.chat import TOLERANCE, Letters, read_letters
+from calib_harness.harness.backends.chat import TOLERANCE, read_letters
 from calib_harness.harness.backends.missing_letters import Tally
 from calib_harness.harness.backends.run_checks import WrongScoresError
 from calib_harness.harness.scoring_record import take_scoring
@@ -159,34 +160,89 @@ def entry(**probs):
 
 
 def test_a_missing_letter_has_a_bound_and_confidence_an_interval():
-    letters = read_letters(entry(A=0.6, **{" A": 0.1, " B": 0.2, "the": 0.05}), "ABC")
-    assert letters.probs == pytest.approx({"A": 0.7, "B": 0.2, "C": 0.0})
-    assert letters.missing == ("C",)
-    assert letters.bound == pytest.approx(0.05)
-    assert letters.uncertainty == pytest.approx(0.7 / 0.9 - 0.7 / 0.95)
-    assert not letters.confidence_is_known
+    letters = read_letters(entry(A=0.6, **{" A": 0.1, " B": 0.2, "B": 0.04, "the": 0.05}), "ABC")
+    assert letters.probs == pytest.approx({"A": 0.7, "B": 0.24, "C": 0.0})
+    assert letters.untold == {"A": 0, "B": 0, "C": 2}
+    assert letters.bound == pytest.approx(0.01)  # less is left than the least that was told
+    assert letters.confidence_range == pytest.approx((0.7 / 0.95, 0.7 / 0.94))
+    assert letters.confidence_is_known  # to .008
 
 
 def test_what_is_left_bounds_letters_too():
     letters = read_letters(entry(A=0.97, x=0.02, y=0.008), "ABC")
     assert letters.bound == pytest.approx(0.002)
-    assert letters.uncertainty == pytest.approx(1 - 0.97 / 0.972)
+    assert letters.confidence_range == pytest.approx((0.97 / 0.972, 1.0))
     assert letters.confidence_is_known
-
-
-def test_the_interval_holds_whatever_was_not_told():
-    letters = Letters({"A": 0.3, "B": 0.2, "C": 0.0, "D": 0.0}, ("C", "D"), 0.01, 0.015, "A")
-    known = 0.3 / 0.5
-    for c in (0.0, 0.005, 0.01):
-        for d in (0.0, 0.005):
-            true = 0.3 / (0.5 + c + d)
-            assert known - letters.uncertainty - 1e-12 <= true <= known
 
 
 def test_a_letter_not_told_that_may_be_the_largest_makes_the_question_unusable():
     letters = read_letters(entry(x=0.5, y=0.3, A=0.01), "AB")
     assert letters.bound == pytest.approx(0.01)
     assert not letters.confidence_is_known
+
+
+def test_a_spelling_not_told_of_a_told_letter_may_hold_mass_too():
+    # Both letters are told; " B" may have as much as "y", the least that was told.
+    letters = read_letters(entry(A=0.5, **{" A": 0.08}, B=0.2, x=0.1, y=0.05), "AB")
+    assert letters.untold == {"A": 0, "B": 1}
+    assert letters.confidence_range == pytest.approx((0.58 / 0.83, 0.58 / 0.78))
+    assert not letters.confidence_is_known
+
+
+def test_a_letter_that_an_untold_spelling_could_bring_first_makes_the_question_unusable():
+    probs = {"A": 0.4, "B": 0.399, "x": 0.1, "y": 0.002}
+    letters = read_letters(entry(**probs), "AB")
+    least, largest = letters.confidence_range
+    assert letters.confidence - TOLERANCE < least <= largest < letters.confidence + TOLERANCE
+    assert not letters.confidence_is_known
+
+
+@pytest.mark.parametrize("sign", [" ", "\u0120", "\u2581"])
+def test_a_tokenizers_own_sign_for_a_space_is_a_space(sign):
+    letters = read_letters(entry(A=0.5, **{f"{sign}A": 0.2}, B=0.3), "AB")
+    assert letters.probs == pytest.approx({"A": 0.7, "B": 0.3})
+    assert letters.untold == {"A": 0, "B": 1}
+
+
+def test_the_word_that_was_said_bounds_nothing_where_others_are_likelier():
+    tops = [{"token": token, "logprob": math.log(p)} for token, p in (("A", 0.5), ("B", 0.3))]
+    said = {"token": "x", "logprob": math.log(0.001), "top_logprobs": tops}
+    assert read_letters(said, "AB").bound == pytest.approx(0.199)
+
+
+def enumerated(probs, untold, bound, left):
+    """Confidence with whatever may be hidden, spelling by spelling, on a grid of four steps."""
+    spellings = [letter for letter, n in untold.items() for _ in range(n)]
+    for parts in itertools.product(np.linspace(0, bound, 4), repeat=len(spellings)):
+        if sum(parts) <= left + 1e-12:
+            true = dict(probs)
+            for letter, part in zip(spellings, parts, strict=True):
+                true[letter] += part
+            yield max(true.values()) / sum(true.values()), max(true, key=true.__getitem__)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_interval_is_what_enumeration_of_the_untold_finds(seed):
+    rng = np.random.default_rng(seed)
+    names = ["A", " A", "B", " B", "C", " C", "x", "y", "z"]
+    p = rng.dirichlet(np.full(len(names), 0.4))
+    told = dict(sorted(zip(names, p, strict=True), key=lambda item: -item[1])[:5])
+    letters = read_letters(entry(**told), "ABC")
+    if not any(letters.probs.values()):
+        assert letters.confidence_range == (0.0, 1.0)
+        return
+    found = list(enumerated(letters.probs, letters.untold, letters.bound, letters.left))
+    least, largest = letters.confidence_range
+    assert all(least - 1e-12 <= confidence <= largest + 1e-12 for confidence, _ in found)
+    assert largest == pytest.approx(max(confidence for confidence, _ in found))
+    whole = [p[i] + p[i + 1] for i in (0, 2, 4)]
+    assert least - 1e-12 <= max(whole) / sum(whole) <= largest + 1e-12
+    if letters.confidence_is_known:
+        assert {letter for _, letter in found} == {max(letters.probs, key=letters.probs.get)}
+        confidences = [confidence for confidence, _ in found]
+        assert least == pytest.approx(min(confidences), abs=letters.left / 3)
+        assert max(confidences) - letters.confidence <= TOLERANCE + 1e-12
+        assert letters.confidence - min(confidences) <= TOLERANCE + 1e-12
 
 
 def test_probabilities_that_add_up_to_more_than_one_are_refused():
@@ -205,14 +261,14 @@ def test_letters_that_were_not_told_are_counted(server, caplog, monkeypatch):
     unusable = sum(math.isnan(result.logprob) for result in found) // 4
     assert record["questions_left_out"] == unusable
     assert record["letters_not_told"] >= len(found) - len(told) - 4 * unusable
-    assert f"ECE off by {record['ece_off_by_at_most']:.2g} at most" in caplog.text
+    assert f"ECE by {record['ece_off_by_at_most']:.2g} at most" in caplog.text
 
 
-def bound(confidences, uncertainties):
+def bound(confidences, ranges):
     tally = Tally()
-    for c, u in zip(confidences, uncertainties, strict=True):
-        tally.note("toy", n_choices=4, n_missing=1, confidence=c, uncertainty=u)
-    tally.note("toy", n_choices=4, n_missing=3, confidence=0.5, uncertainty=None)
+    for c, known in zip(confidences, ranges, strict=True):
+        tally.note("toy", n_choices=4, n_missing=1, confidence=c, known=tuple(known))
+    tally.note("toy", n_choices=4, n_missing=3, confidence=0.5, known=None)
     tally.note_scoring()
     record = take_scoring("toy")
     assert (record["questions_asked"], record["questions_left_out"]) == (len(confidences) + 1, 1)
@@ -221,20 +277,25 @@ def bound(confidences, uncertainties):
 
 def test_ece_is_off_by_no_more_than_its_bound():
     rng = np.random.default_rng(0)
-    confidence, uncertainty = rng.uniform(0.26, 1, 60), rng.uniform(0, 0.01, 60)
-    for correct in (np.zeros(60), rng.integers(2, size=60)):
+    confidence = rng.uniform(0.27, 0.99, 60)
+    down, up = rng.uniform(0, 0.01, (2, 60))
+    ranges = np.stack([confidence - down, confidence + up], axis=1)
+    for correct in (np.zeros(60), rng.integers(2, size=60), np.ones(60)):
         measured = calibration_error(confidence, correct)
-        for share in (0.5, 1.0):
-            true = confidence - uncertainty * (rng.random(60) < share)
+        for share in (0.0, 0.5, 1.0):
+            lower = rng.random(60) < share
+            true = np.where(lower, ranges[:, 0], ranges[:, 1])
             off = abs(calibration_error(true, correct) - measured)
-            assert off <= bound(confidence, uncertainty)
+            assert off <= bound(confidence, ranges)
             if not correct.any() and share == 1:  # all gaps of one sign: nothing cancels
-                assert off == pytest.approx(uncertainty.mean())
+                assert off == pytest.approx(down.mean())
 
 
 def test_a_question_that_may_lie_in_another_bin_counts_more():
     confidence, correct = np.array([0.601, 0.59]), np.array([1, 0])  # 0.6 is an edge
     off = calibration_error(confidence, correct) - calibration_error([0.599, 0.59], correct)
     assert off == pytest.approx(0.4, abs=0.01)
-    assert 0.001 < off < bound(confidence, [0.002, 0.0])
-    assert bound(confidence, [0.0005, 0.0]) == pytest.approx(0.00025)  # stays in its bin
+    certain = (0.59, 0.59)
+    assert 0.001 < off < bound(confidence, [(0.599, 0.601), certain])
+    assert bound([0.599, 0.59], [(0.599, 0.601), certain]) > 0.4  # upwards across an edge, too
+    assert bound(confidence, [(0.6005, 0.601), certain]) == pytest.approx(0.00025)  # stays

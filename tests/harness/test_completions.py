@@ -186,6 +186,23 @@ def test_passing_faults_are_tried_again_and_cost_nothing(server, expected, fault
     assert "trying again" in caplog.text
 
 
+@pytest.mark.parametrize("variable", ["http_proxy", "HTTP_PROXY", "all_proxy"])
+def test_a_proxy_of_the_environment_is_not_asked_for_a_server_on_this_machine(
+    server, expected, monkeypatch, variable
+):
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, "http://127.0.0.1:9")  # where nothing answers
+    for host in ("127.0.0.1", "localhost"):
+        monkeypatch.setattr(server, "base", f"http://{host}:{server.base.rpartition(':')[2]}")
+        found = backend(server, max_retries=1).token_loglikelihood(REQUESTS[:4])
+        assert [r.logprob for r in found] == pytest.approx(
+            [r.logprob for r in expected[:4]], abs=1e-4
+        )
+    with pytest.raises(UserError, match=r"through the proxy http://127\.0\.0\.1:9"):
+        http_client.Client("http://elsewhere.invalid/v1/completions", tries=1).post({})
+
+
 def test_a_server_too_slow_is_one_sentence(server):
     server.fault, server.n = "slow", 2
     with pytest.raises(UserError, match=r"gave no answer within 1 s, 2 times in a row"):

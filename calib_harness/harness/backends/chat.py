@@ -1,17 +1,17 @@
 """The method `choice` on chat endpoints: one request a question, its letters among the likeliest.
 
 A chat endpoint tells no log-probabilities of a prompt, but those of the likeliest first tokens of
-its answer. p(letter) is the sum over the letter's spellings there (``A``, `` A``). A letter that is
-not among them has a probability between 0 and a bound: the smaller of the least probability that
-was told and what is left. It gets 0, a question counts only if that leaves its confidence known to
-`TOLERANCE`, and how far ECE could be off is said.
+its answer. p(letter) is the sum over the letter's spellings there (``A``, `` A``). A spelling that
+is not among them has a probability between 0 and a bound: the smaller of the least probability that
+was told and what is left. It gets 0, a question counts only if that leaves its answer known and its
+confidence to `TOLERANCE`, and how far ECE could be off is said.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -41,6 +41,12 @@ N_TOP = 20
 # Probabilities that add up to more than this are none; the rest is rounding.
 _MOST_MASS = 1.01
 
+# A letter may stand alone or after a space.
+_N_SPELLINGS = 2
+
+# In front of a letter in the name of a token: some servers tell tokenizers' own signs for a space.
+_SPACES = (" ", "\u0120", "\u2581")
+
 _SIGNS_OF_THOUGHT = ("<think", "<|channel|>", "<reasoning", "<thought")
 
 
@@ -51,11 +57,11 @@ class Letters:
     Attributes
     ----------
     probs : dict of str to float
-        Probability of each letter; 0 for one that was not told.
-    missing : tuple of str
-        Letters that were not told.
+        Probability of each letter: the sum over the spellings that were told.
+    untold : dict of str to int
+        How many spellings of each letter were not told.
     bound : float
-        What the probability of each of those is at most; 0 if none is missing.
+        What the probability of each of those is at most.
     left : float
         What all of those together are at most.
     likeliest : str
@@ -63,7 +69,7 @@ class Letters:
     """
 
     probs: dict[str, float]
-    missing: tuple[str, ...]
+    untold: dict[str, int]
     bound: float
     left: float
     likeliest: str
@@ -75,20 +81,36 @@ class Letters:
         return max(self.probs.values()) / total if total else math.nan
 
     @property
-    def confidence_is_known(self) -> bool:
-        """Whether the largest letter is known, and its share to `TOLERANCE`."""
-        return self.bound <= max(self.probs.values()) and self.uncertainty <= TOLERANCE
+    def confidence_range(self) -> tuple[float, float]:
+        """The least and the largest confidence that what was not told allows.
+
+        Least: the likeliest letter gets nothing more, the others all they can. Largest: one letter
+        gets all it can, the others nothing.
+        """
+        total = math.fsum(self.probs.values())
+        if not total:
+            return 0.0, 1.0
+        top = max(self.probs, key=self.probs.__getitem__)
+        hidden = {letter: self._hidden(letter) for letter in self.probs}
+        others = min(self.left, math.fsum(hidden.values()) - hidden[top])
+        largest = max((p + hidden[key]) / (total + hidden[key]) for key, p in self.probs.items())
+        return self.probs[top] / (total + others), largest
 
     @property
-    def uncertainty(self) -> float:
-        """By how much confidence may be less than with 0 for what was not told."""
-        top, total = max(self.probs.values()), math.fsum(self.probs.values())
-        if not self.missing:
-            return 0.0
-        if not total:
-            return 1.0
-        not_told = min(len(self.missing) * min(self.bound, top), self.left)
-        return top / total - top / (total + not_told)
+    def confidence_is_known(self) -> bool:
+        """Whether the likeliest letter is known, and its share to `TOLERANCE`."""
+        top = max(self.probs, key=self.probs.__getitem__)
+        is_largest = all(
+            p + self._hidden(letter) <= self.probs[top]
+            for letter, p in self.probs.items()
+            if letter != top and self._hidden(letter)
+        )
+        least, largest = self.confidence_range
+        return is_largest and max(self.confidence - least, largest - self.confidence) <= TOLERANCE
+
+    def _hidden(self, letter: str) -> float:
+        """Return what the spellings of a letter that were not told have together at most."""
+        return min(self.untold[letter] * self.bound, self.left)
 
 
 def read_letters(entry: dict[str, Any], letters: Sequence[str]) -> Letters:
@@ -101,28 +123,33 @@ def read_letters(entry: dict[str, Any], letters: Sequence[str]) -> Letters:
     letters
         Letters without what stands around them.
     """
+    tops = [float(top["logprob"]) for top in entry["top_logprobs"]]
     # A list, not by name: tokenizers of the kind of Llama 2 call "A" and " A" both "A".
     told = [(str(top["token"]), float(top["logprob"])) for top in entry["top_logprobs"]]
     if entry["token"] not in {token for token, _ in told}:
         told.append((str(entry["token"]), float(entry["logprob"])))
-    probs = [(token.strip(), math.exp(logprob)) for token, logprob in told]
+    probs = [(_bare(token), math.exp(logprob)) for token, logprob in told]
     mass = math.fsum(p for _, p in probs)
-    if mass > _MOST_MASS or any(logprob > 1e-3 for _, logprob in told):
+    if not mass <= _MOST_MASS or any(logprob > 1e-3 for _, logprob in told):
         raise WrongScoresError(
             f"model: the server's likeliest tokens have probabilities that add up to {mass:.3f}; "
             "what it reports are no log-probabilities"
         )
     found = {letter: math.fsum(p for token, p in probs if token == letter) for letter in letters}
-    spelt = {token for token, _ in probs}
-    missing = tuple(letter for letter in letters if letter not in spelt)
+    n_told = Counter(token for token, _ in probs)
     left = max(0.0, 1.0 - mass)
     return Letters(
         found,
-        missing,
-        bound=min(left, *(p for _, p in probs)) if missing else 0.0,
+        {letter: max(0, _N_SPELLINGS - n_told[letter]) for letter in letters},
+        bound=min(left, math.exp(min(tops))),
         left=left,
         likeliest=max(told, key=itemgetter(1))[0],
     )
+
+
+def _bare(token: str) -> str:
+    """Return what a token says but for one space in front."""
+    return token[1:] if token.startswith(_SPACES) else token
 
 
 @score_tokens.register(LocalChatCompletion)
@@ -148,9 +175,9 @@ def score_tokens_chat(
             tally.note(
                 task,
                 n_choices=len(indices),
-                n_missing=len(letters.missing),
+                n_missing=sum(not p for p in letters.probs.values()),
                 confidence=letters.confidence,
-                uncertainty=letters.uncertainty if letters.confidence_is_known else None,
+                known=letters.confidence_range if letters.confidence_is_known else None,
             )
             for index in indices:
                 yield index, _result(letters, _letter(requests[index]))
@@ -309,6 +336,4 @@ def _result(letters: Letters, letter: str) -> TokenLogprobs:
         return TokenLogprobs(math.nan, False, [math.nan])
     p = letters.probs[letter]
     logprob = math.log(p) if p else -math.inf
-    return TokenLogprobs(
-        min(logprob, 0.0), letters.likeliest.strip() == letter, [min(logprob, 0.0)]
-    )
+    return TokenLogprobs(min(logprob, 0.0), _bare(letters.likeliest) == letter, [min(logprob, 0.0)])

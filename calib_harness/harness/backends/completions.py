@@ -288,10 +288,23 @@ class CompletionsServer:
 
 
 def client_for(lm: LocalCompletionsAPI) -> Client:
-    """Return a client with the backend's address, key, time-out and number of tries."""
+    """Return a client with the backend's address, key, time-out and number of tries.
+
+    Raises
+    ------
+    UserError
+        If the backend needs a key that is not set.
+    """
+    try:
+        headers = lm.header
+    except ValueError as error:  # lm-eval looks for the key only now
+        raise UserError(
+            f"model: {type(lm).__name__} cannot be asked: {error} Set it, as in "
+            "`export OPENAI_API_KEY=KEY`, or give header in the model's arguments"
+        ) from None
     return Client(
         lm.base_url,
-        headers=lm.header,
+        headers=headers,
         timeout=lm.timeout,
         tries=lm.max_retries,
         verify=lm.ca_cert_path or lm.verify_certificate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import threading
@@ -9,8 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import requests
+from requests.utils import get_environ_proxies, select_proxy
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -32,6 +35,10 @@ _QUOTED = 200
 
 # Seconds between tries: doubled each time, up to the longest.
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+
+
+# No proxy of the environment reaches a server on this machine.
+_DIRECTLY: Any = {"http": None, "https": None, "all": None}
 
 
 class _PassingError(Exception):
@@ -100,10 +107,21 @@ class Client:
     def _post_once(self, payload: dict[str, Any], url: str) -> Any:
         try:
             response = self._session().post(
-                url, json=payload, headers=self._headers, timeout=self._timeout, verify=self._verify
+                url,
+                json=payload,
+                headers=self._headers,
+                timeout=self._timeout,
+                verify=self._verify,
+                proxies=_DIRECTLY if _is_here(url) else None,
             )
         except requests.Timeout:
             raise _PassingError(f"gave no answer within {self._timeout:g} s") from None
+        except requests.exceptions.ProxyError as error:
+            proxy = select_proxy(url, get_environ_proxies(url))
+            raise _PassingError(
+                f"cannot be reached through the proxy {proxy} that the environment names "
+                f"({_reason(error)}); where it needs none, add its host to no_proxy"
+            ) from None
         except requests.ConnectionError as error:
             raise _PassingError(f"cannot be reached ({_reason(error)})") from None
         except requests.exceptions.ChunkedEncodingError:
@@ -164,6 +182,16 @@ def each_as_it_comes(
                     yield item, future.result()
     if failure is not None:
         raise failure
+
+
+def _is_here(url: str) -> bool:
+    """Say whether an address is this machine's own."""
+    host = urlsplit(url).hostname or ""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+    return address.is_loopback or address.is_unspecified
 
 
 def _hint(status: int) -> str:

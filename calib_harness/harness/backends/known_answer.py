@@ -120,8 +120,8 @@ def judge(backend: str, answers: Sequence[KnownAnswer]) -> None:
             backend,
         )
         return
-    worst = max(answers, key=lambda answer: _distance(answer.generated, answer.scored))
-    difference = _distance(worst.generated, worst.scored)
+    worst = max(answers, key=lambda answer: distance(answer.generated, answer.scored))
+    difference = distance(worst.generated, worst.scored)
     if difference > WRONG:
         raise UserError(
             f"model: the log-probabilities of backend {backend} cannot be right: of "
@@ -143,7 +143,8 @@ def judge(backend: str, answers: Sequence[KnownAnswer]) -> None:
         )
 
 
-def _distance(one: float, other: float) -> float:
+def distance(one: float, other: float) -> float:
+    """Return the difference of two log-probabilities; infinity if one is NaN."""
     difference = abs(one - other)
     return 0.0 if one == other else math.inf if math.isnan(difference) else difference
 

@@ -14,6 +14,9 @@ from calib_harness.harness.scoring_record import note_scoring
 
 logger = logging.getLogger(__name__)
 
+# Less than this shows in no printed number.
+_PRINTED = 5e-5
+
 
 @dataclass
 class LettersRecord:
@@ -21,9 +24,10 @@ class LettersRecord:
 
     Attributes
     ----------
-    confidences, uncertainties : list of float
-        Of each question that counts: its confidence with 0 for letters that were not told, and by
-        how much less it may be.
+    confidences : list of float
+        Of each question that counts, with 0 for what was not told.
+    ranges : list of tuple of float
+        Between what that confidence lies.
     """
 
     n_requests: int = 0
@@ -31,7 +35,7 @@ class LettersRecord:
     n_missing: int = 0
     n_touched: int = 0
     confidences: list[float] = field(default_factory=list)
-    uncertainties: list[float] = field(default_factory=list)
+    ranges: list[tuple[float, float]] = field(default_factory=list)
 
     @property
     def n_left_out(self) -> int:
@@ -39,24 +43,28 @@ class LettersRecord:
         return self.n_questions - len(self.confidences)
 
     @property
-    def mean_uncertainty(self) -> float:
-        """By how much mean confidence may be less than it seems."""
-        return float(np.mean(self.uncertainties)) if self.uncertainties else 0.0
+    def off_by(self) -> np.ndarray:
+        """By how much each confidence may be off, down or up."""
+        if not self.ranges:
+            return np.zeros(0)
+        apart = np.array(self.ranges) - np.array(self.confidences)[:, np.newaxis]
+        return np.asarray(np.abs(apart).max(axis=1))
 
     @property
     def ece_off_by(self) -> float:
         """By how much ECE with 15 uniform bins may be off at most, up or down.
 
-        A question that stays in its bin moves its gap by its uncertainty. One that may lie in
-        another takes its own gap, at most ``max(c, 1 - c)``, from one bin to the other besides.
+        A question that stays in its bin moves its gap by what its confidence is off. One that may
+        lie in another takes its own gap, at most ``max(c, 1 - c)``, from one bin to the other
+        besides.
         """
         if not self.confidences:
             return 0.0
         confidence = np.clip(self.confidences, 0.0, 1.0)
-        least = np.clip(confidence - self.uncertainties, 0.0, 1.0)
-        crosses = bin_index(confidence) != bin_index(least)
+        least, largest = np.clip(np.array(self.ranges), 0.0, 1.0).T
+        crosses = bin_index(least) != bin_index(largest)
         moved = 2 * np.maximum(confidence, 1 - confidence)[crosses].sum() / len(confidence)
-        return self.mean_uncertainty + float(moved)
+        return float(self.off_by.mean() + moved)
 
     def told(self) -> dict[str, Any]:
         """Return what the results file has of it."""
@@ -66,7 +74,7 @@ class LettersRecord:
             "letters_not_told": self.n_missing,
             "questions_with_letters_not_told": self.n_touched,
             "questions_left_out": self.n_left_out,
-            "confidence_too_high_by_at_most": max(self.uncertainties, default=0.0),
+            "confidence_off_by_at_most": float(self.off_by.max(initial=0.0)),
             "ece_off_by_at_most": self.ece_off_by,
             "ece_n_bins": DEFAULT_N_BINS,
         }
@@ -85,17 +93,17 @@ class Tally:
         n_choices: int,
         n_missing: int,
         confidence: float,
-        uncertainty: float | None,
+        known: tuple[float, float] | None,
     ) -> None:
-        """Note one question; `uncertainty` is None where it is too large for it to count."""
+        """Note one question, and between what its confidence lies; None where it cannot count."""
         record = self._of_task[task]
         record.n_requests += n_choices
         record.n_questions += 1
         record.n_missing += n_missing
         record.n_touched += n_missing > 0
-        if uncertainty is not None:
+        if known is not None:
             record.confidences.append(confidence)
-            record.uncertainties.append(uncertainty)
+            record.ranges.append(known)
 
     def note_scoring(self) -> None:
         """Leave a record for each task's results file."""
@@ -105,18 +113,18 @@ class Tally:
     def say(self, n_top: int, tolerance: float) -> None:
         """Say of each task how many letters were not told, and what that means for its numbers."""
         for task, record in self._of_task.items():
-            if record.n_missing:
+            if record.n_missing or record.n_left_out or record.ece_off_by >= _PRINTED:
                 logger.warning(
                     "%s: %d letters of %d of %d questions are not among the server's %d likeliest "
-                    "tokens; each counts as 0. Confidence may be lower by %.2g on average, and ECE "
-                    "off by %.2g at most. %d questions whose confidence is not known to %g are "
-                    "left out and counted.",
+                    "tokens; each counts as 0, as do spellings of others that are not. Confidence "
+                    "may be off by %.2g on average, and ECE by %.2g at most. %d questions whose "
+                    "answer is not known, or its confidence not to %g, are left out and counted.",
                     task,
                     record.n_missing,
                     record.n_touched,
                     record.n_questions,
                     n_top,
-                    record.mean_uncertainty,
+                    float(record.off_by.mean()) if record.ranges else 0.0,
                     record.ece_off_by,
                     record.n_left_out,
                     tolerance,

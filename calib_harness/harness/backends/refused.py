@@ -28,6 +28,25 @@ _REASONS = {
     "VLLM_VLM": "lm-eval scores no choices with it; for texts use vllm",
 }
 
+# What `--model` calls them -> class.
+_NAMES = {
+    "anthropic-completions": "AnthropicLM",
+    "anthropic-chat": "AnthropicChat",
+    "anthropic-chat-completions": "AnthropicChat",
+    "litellm": "LiteLLMChatCompletion",
+    "litellm-chat": "LiteLLMChatCompletion",
+    "litellm-chat-completions": "LiteLLMChatCompletion",
+    "azure-openai-chat-completions": "AzureOpenaiChatCompletionsLM",
+    "hf-multimodal": "HFMultimodalLM",
+    "hf-audiolm-qwen": "HFAUDIOLMQWEN",
+    "vllm-vlm": "VLLM_VLM",
+}
+
+
+def why_unmeasurable(name: object) -> str | None:
+    """Say why no calibration can be measured with what `--model` calls so; None if it can."""
+    return _REASONS.get(_NAMES.get(str(name), ""))
+
 
 def refuse_unmeasurable(lm: LM) -> None:
     """Refuse a backend that has no log-probabilities of choices.

@@ -56,16 +56,19 @@ def checked(
 def _check_value(backend: str, request: Instance, result: TokenLogprobs) -> None:
     tokens = result.token_logprobs
     continuation = repr(request.args[1][:60])
-    highest = max([result.logprob, *(tokens or ())])
-    if highest > _ABOVE_ZERO:
+    # What is above 0 first: a NaN among the values would hide it from max.
+    above = [value for value in (result.logprob, *(tokens or ())) if value > _ABOVE_ZERO]
+    if above:
         raise WrongScoresError(
             f"model: backend {backend} gave {continuation} a log-probability above 0 "
-            f"({highest:.4g}); what it reports are no "
+            f"({max(above):.4g}); what it reports are no "
             "log-probabilities (logits, perhaps)"
         )
-    if not tokens or math.isnan(result.logprob) or any(map(math.isnan, tokens)):
+    if not tokens:
         return
-    total = math.fsum(tokens) if all(map(math.isfinite, tokens)) else -math.inf
+    total = math.nan if any(map(math.isnan, tokens)) else sum(tokens)
+    if math.isnan(total) and math.isnan(result.logprob):
+        return  # of what could not be scored
     if total != result.logprob and not abs(total - result.logprob) <= _SUM_TOLERANCE * len(tokens):
         raise WrongScoresError(
             f"model: backend {backend} gave {continuation} the log-probability "

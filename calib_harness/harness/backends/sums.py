@@ -66,7 +66,19 @@ def ask_for_sums(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs]:
             "it cannot be known which belongs to which; it dropped what the server answered badly. "
             "Look at its messages above and mend the server, or use another backend"
         )
-    return [TokenLogprobs(float(logprob), bool(greedy), None) for logprob, greedy in answers]
+    return [_read(name, answer) for answer in answers]
+
+
+def _read(name: str, answer: object) -> TokenLogprobs:
+    try:
+        logprob, greedy = answer  # type: ignore[misc]
+        return TokenLogprobs(float(logprob), bool(greedy), None)
+    except (TypeError, ValueError):
+        raise WrongScoresError(
+            f"model: backend {name} answered a request with {str(answer)[:60]!r}, expected a "
+            "log-probability and whether it is greedy; its server did not tell one. Look at its "
+            "messages above and mend the server, or use another backend"
+        ) from None
 
 
 @contextmanager
