@@ -146,6 +146,14 @@ def find_choices(prompt: str, letters: Sequence[str], known: frozenset[str]) -> 
     return None
 
 
+def without_marks(choices: Sequence[str], letters: Sequence[str]) -> list[str]:
+    """Return choices, stripped, without the letter that they may begin with (``(A)5``)."""
+    return [
+        re.sub(f"^{_MARK.format(re.escape(letter))}", "", choice.strip())
+        for choice, letter in zip(choices, letters, strict=True)
+    ]
+
+
 def why_not_found(prompt: str, letters: Sequence[str], known: frozenset[str]) -> str:
     """Say at which letter `find_choices` gives up, as far as it comes."""
     names = _names(letters)

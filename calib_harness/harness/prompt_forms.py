@@ -18,6 +18,7 @@ from calib_harness.harness.choice_orders import (
     marks_texts,
     texts_of,
     why_not_found,
+    without_marks,
 )
 
 FORMS = ("cloze", "choice")
@@ -102,8 +103,9 @@ class _Lettered:
                 "is not for such a task"
             )
         letters = list(LETTERS[: len(asked.choices)])
-        if find_choices(asked.text, letters, frozenset(c.strip() for c in asked.choices)):
-            return Asked(asked.text, letters)  # as in LogiQA, which shows letters and scores texts
+        texts = frozenset(map(str.strip, asked.choices)) | {*without_marks(asked.choices, letters)}
+        if find_choices(asked.text, letters, texts):  # LogiQA, AGIEval: letters shown, texts scored
+            return Asked(asked.text, letters)
         order = _shuffled(asked) if self.shuffles else range(len(letters))
         lines = [
             f"{letter}. {asked.choices[k].strip()}\n"

@@ -17,6 +17,7 @@ from calib_harness.harness.choice_orders import (
     orders_of,
     why_not_found,
 )
+from calib_harness.harness.prompt_forms import Asked, form_of
 from calib_harness.harness.question_requests import reordered
 from tests.conftest import CHOICE, CLOZE, QUESTIONS
 
@@ -214,6 +215,16 @@ def test_choices_that_are_no_texts_of_the_question_are_not_found_and_the_letter_
 )
 def test_letters_of_other_alphabets_are_told_from_short_choices(prompt, letters, marks):
     assert marks_texts(prompt, letters) is marks
+
+
+@pytest.mark.parametrize("scored", ["", "({})", "{}. "])
+def test_choices_that_a_prompt_shows_by_letters_are_not_shown_twice(scored):
+    # LogiQA scores the texts, AGIEval "(A)5".
+    text = "Q: How many? Choices: (A)5 (B)6 (C)12\nA: Among A through C, the answer is"
+    choices = [scored.format(k) + n for k, n in zip("ABC", ["5", "6", "12"], strict=True)]
+    docs = [{"gold": 0}, {"gold": 1}]
+    form = form_of("t", "choice", docs, lambda doc: Asked(text, choices), lambda doc: doc["gold"])
+    assert form.ask("t", docs[0], Asked(text, choices)) == Asked(text, ["A", "B", "C"])
 
 
 GREEK = CHOICE.replace("ABCDEFGHIJ", "ΑΒΓΔΕΖΗΘΙΚ")
