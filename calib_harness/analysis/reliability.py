@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -303,9 +304,11 @@ def _summed_up(
     of_accuracy = clopper_pearson(
         np.concatenate([bins.hits for bins in sets]), np.concatenate([bins.n for bins in sets])
     )
-    of_null = consistency_interval(
-        np.concatenate([bins.confidence for bins in sets]),
-        np.concatenate([b.at + end - b.n.size for b, end in zip(sets, ends, strict=True)]),
+    # Sets of one rule together: those of the choice positions are then the very bins of SCE, whose
+    # distributions are at hand where it was computed just before, as is the top choice's of ECE.
+    of_null = np.concatenate(
+        [_null_intervals(list(alike)) for _, alike in groupby(sets, lambda bins: bins.binning)],
+        axis=1,
     )
     found = []
     for bins, end, known in zip(sets, ends, errors, strict=True):
@@ -335,6 +338,17 @@ def _summed_up(
             )
         )
     return found
+
+
+def _null_intervals(sets: Sequence[_Bins]) -> FloatArray:
+    """Return the lower and the upper ends of the consistency bars of all bins, (2, bins)."""
+    starts = np.cumsum([0, *(bins.n.size for bins in sets[:-1])])
+    return np.stack(
+        consistency_interval(
+            np.concatenate([bins.confidence for bins in sets]),
+            np.concatenate([bins.at + start for bins, start in zip(sets, starts, strict=True)]),
+        )
+    )
 
 
 def _edges(
