@@ -101,6 +101,14 @@ _METABENCH: list[dict[str, Any]] = [
 _BLOB = {"unanswerable": False, "yes_no": True, "free_form_answer": "", "extractive_spans": []}
 #: Rows as the datasets have them, by family of tasks.
 BY_FAMILY: dict[str, list[dict[str, Any]]] = {
+    "afrobench": [
+        {
+            "story": "a thing",
+            "question": "another",
+            **{f"options_{letter}": _LETTERED[letter] for letter in "ABCD"},
+            "Answer": "A",
+        }
+    ],
     "arab_culture": [_CULTURE],
     "arab_culture_completion": [_CULTURE],
     "arabicmmlu": [_ARABIC_EXAM],

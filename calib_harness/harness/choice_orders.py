@@ -28,6 +28,9 @@ _LONGEST_LETTER = 2  # "هـ", "10"
 _LAST_ENDS = r"\n|$|[ \t]+[^\s:：]+ ?[:：]\s*$"
 #: What may stand between two choices in one line.
 _SEPARATORS = ",;.，；。"
+#: A word before a letter, as in "Option B:": at the end of the choice before it, and within a mark.
+_WORD_BEFORE = re.compile(r"\n[^\W\d]+ $")
+_WORD_IN_MARK = re.compile(r"\s*\n([^\W\d]+ )(?=\S)")
 
 
 def check_orders(where: str, orders: Any) -> None:
@@ -247,12 +250,12 @@ def _choices_after(
 
 def _choice_in(prompt: str, begin: int, end: int, known: frozenset[str]) -> tuple[int, int] | None:
     """Span of the choice between two places, separators left out; None if it is not known."""
-    text = prompt[begin:end]
-    if text.strip() not in known:
-        text = text.rstrip().rstrip(_SEPARATORS)
-        if not text.strip() or text.strip() not in known:
-            return None
-    return _stripped(prompt, begin, begin + len(text))
+    whole = prompt[begin:end]
+    shorter = whole.rstrip().rstrip(_SEPARATORS), _WORD_BEFORE.sub("", whole)
+    for text in (whole, *filter(str.strip, shorter)):
+        if text.strip() in known:
+            return _stripped(prompt, begin, begin + len(text))
+    return None
 
 
 def _stripped(text: str, begin: int, end: int) -> tuple[int, int]:
@@ -263,8 +266,12 @@ def _stripped(text: str, begin: int, end: int) -> tuple[int, int]:
 
 def _cut(prompt: str, first_mark: int, spans: Sequence[tuple[int, int]]) -> ShownChoices:
     ends = [first_mark, *(end for _, end in spans[:-1])]
+    if len(spans) > 1:  # what stands before the second letter may stand before the first, too
+        word = _WORD_IN_MARK.match(prompt[spans[0][1] : spans[1][0]])
+        if word and prompt[:first_mark].endswith(word[1]):
+            ends[0] -= len(word[1])
     return ShownChoices(
-        head=prompt[:first_mark],
+        head=prompt[: ends[0]],
         marks=tuple(prompt[end:begin] for end, (begin, _) in zip(ends, spans, strict=True)),
         choices=tuple(prompt[begin:end] for begin, end in spans),
         tail=prompt[spans[-1][1] :],

@@ -173,6 +173,10 @@ def test_choices_are_found_where_the_question_itself_looks_lettered():
         ("Q?\nA:one, B: two, C:three", "Q?\nA:three, B: one, C:two"),
         ("Q? (A) one; (B) two; (C) three.\n", "Q? (A) three; (B) one; (C) two.\n"),
         ("Q? A. one B. two C. three Answer:", "Q? A. three B. one C. two Answer:"),
+        (
+            "Q?\nOption A: one\nOption B: two\nOption C: three\nSay:",
+            "Q?\nOption A: three\nOption B: one\nOption C: two\nSay:",
+        ),
         ("Q? A.one B.two C.three\nRéponse :", "Q? A.three B.one C.two\nRéponse :"),
     ],
 )
@@ -181,6 +185,7 @@ def test_choices_of_one_line_are_found_without_what_separates_them(prompt, other
     assert shown.choices == ("one", "two", "three")
     assert shown.text(range(3)) == prompt
     assert shown.text((2, 0, 1)) == other
+    assert shown.head.strip() == "Q?"
 
 
 @pytest.mark.parametrize(
