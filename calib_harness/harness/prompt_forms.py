@@ -7,7 +7,9 @@ already stays as it is.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
 
 from calib_harness.core.confidence import LETTERS, is_lettered
@@ -107,12 +109,31 @@ class _Lettered:
         if find_choices(asked.text, letters, texts):  # LogiQA, AGIEval: letters shown, texts scored
             return Asked(asked.text, letters)
         order = _shuffled(asked) if self.shuffles else range(len(letters))
+        numbered = _numbered(asked.text, len(letters), texts)
+        if numbered is not None:  # Arabic leaderboards number the choices, and score their texts
+            return Asked(_relettered(numbered, letters).text(order), letters, order)
         lines = [
             f"{letter}. {asked.choices[k].strip()}\n"
             for letter, k in zip(letters, order, strict=True)
         ]
         question = asked.text.removesuffix(self.cue).rstrip("\n")
         return Asked(f"{question}\n{''.join(lines)}{self.cue.lstrip() or _CUE}", letters, order)
+
+
+def _numbered(text: str, n_choices: int, texts: frozenset[str]) -> ShownChoices | None:
+    """Find choices that a prompt numbers, from 0 or 1."""
+    for first in (0, 1):
+        found = find_choices(text, [str(first + k) for k in range(n_choices)], texts)
+        if found is not None:
+            return found
+    return None
+
+
+def _relettered(shown: ShownChoices, letters: Sequence[str]) -> ShownChoices:
+    marks = [
+        re.sub(r"\d+", letter, mark) for mark, letter in zip(shown.marks, letters, strict=True)
+    ]
+    return replace(shown, marks=tuple(marks))
 
 
 class _Cloze:

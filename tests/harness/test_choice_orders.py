@@ -232,6 +232,13 @@ def test_choices_that_a_prompt_shows_by_letters_are_not_shown_twice(scored):
     assert form.ask("t", docs[0], Asked(text, choices)) == Asked(text, ["A", "B", "C"])
 
 
+def test_choices_that_a_prompt_numbers_get_letters_in_place_of_numbers():
+    text, choices = "Q?\n0) five\n1) six\n2) 12\nSay:", ["five", "six", "12"]
+    form = form_of("t", "choice", [0, 1], lambda _: Asked(text, choices), lambda doc: doc)
+    asked = form.ask("t", 0, Asked(text, choices))
+    assert (asked.text, asked.choices) == ("Q?\nA) five\nB) six\nC) 12\nSay:", ["A", "B", "C"])
+
+
 GREEK = CHOICE.replace("ABCDEFGHIJ", "ΑΒΓΔΕΖΗΘΙΚ")
 
 
