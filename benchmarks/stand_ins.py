@@ -82,7 +82,7 @@ class Read:
             if isinstance(value, str) and "{" in value:
                 with contextlib.suppress(jinja2.TemplateError):
                     self._template(jinja2.Environment().parse(value))
-            elif isinstance(value, str) and setting.startswith("doc_to"):
+            elif isinstance(value, str) and value and setting.startswith("doc_to"):
                 self.columns[value] = None
             elif callable(value):
                 self._function(value)

@@ -40,6 +40,8 @@ _OPEN_ARABIC: list[dict[str, Any]] = [
 _LABELLED = {"text": TEXTS, "label": list("ABCD")}
 _FIVE_LABELLED = {"text": list(_LETTERED.values()), "label": list("ABCDE")}
 
+_OPENBOOKQA = {"question_stem": "a thing", "choices": _LABELLED, "answerKey": "A"}
+
 
 def _shots(prefix: str, n: int, shot: dict[str, Any]) -> dict[str, Any]:
     """Columns of shots as metabench has them: one for each part of each shot."""
@@ -114,7 +116,7 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
     "arabicmmlu": [_ARABIC_EXAM],
     "arabic_leaderboard_complete": _OPEN_ARABIC,
     "arabic_leaderboard_light": _OPEN_ARABIC,
-    "aradice": [{**_ARABIC_EXAM, "options": _LETTERED}],
+    "aradice": [_OPENBOOKQA, {**_ARABIC_EXAM, "options": _LETTERED}],
     "bbq": [
         {
             "category": "Age",
@@ -158,6 +160,7 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
         },
         {"text": "a thing", "topic": "another", "polarity": "positif"},
     ],
+    "galician_bench": [_OPENBOOKQA],
     "glianorex": [
         {
             "question": "a thing",
@@ -183,7 +186,9 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
     ],
     "metabench": _METABENCH,
     "noreval": [{"question": "a thing", "choices": _FIVE_LABELLED, "answer": "A"}],
+    "openbookqa": [_OPENBOOKQA],
     "physics_gre": [{"input": "a thing", "has_image": False, "target_scores": {"A": 0, "B": 1}}],
+    "portuguese_bench": [{"premise": "a thing", "hypothesis": "another", "entailment_judgment": 1}],
     "qa4mre": [
         {
             "document_str": "a thing",
@@ -217,6 +222,7 @@ BY_FAMILY: dict[str, list[dict[str, Any]]] = {
         }
         for gender in ("female", "male", "neutral")
     ],
+    "spanish_bench": [_OPENBOOKQA],
     "super_glue": [
         {"sentence1": "a thing", "sentence2": "another", "start1": 0, "end1": 1, "label": 0}
     ],

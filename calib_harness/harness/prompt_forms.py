@@ -117,7 +117,8 @@ class _Lettered:
             for letter, k in zip(letters, order, strict=True)
         ]
         question = asked.text.removesuffix(self.cue).rstrip("\n")
-        return Asked(f"{question}\n{''.join(lines)}{self.cue.lstrip() or _CUE}", letters, order)
+        question += "\n" if question else ""  # BLiMP's kind shows nothing but its choices
+        return Asked(f"{question}{''.join(lines)}{self.cue.lstrip() or _CUE}", letters, order)
 
 
 def _numbered(text: str, n_choices: int, texts: frozenset[str]) -> ShownChoices | None:

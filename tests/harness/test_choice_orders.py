@@ -239,6 +239,11 @@ def test_choices_that_a_prompt_numbers_get_letters_in_place_of_numbers():
     assert (asked.text, asked.choices) == ("Q?\nA) five\nB) six\nC) 12\nSay:", ["A", "B", "C"])
 
 
+def test_a_question_without_text_begins_with_its_first_choice():
+    form = form_of("t", "choice", [0, 1], lambda _: Asked("", ["one", "two"]), lambda doc: doc)
+    assert form.ask("t", 0, Asked("", ["one", "two"])).text == "A. one\nB. two\nAnswer:"
+
+
 GREEK = CHOICE.replace("ABCDEFGHIJ", "ΑΒΓΔΕΖΗΘΙΚ")
 
 
