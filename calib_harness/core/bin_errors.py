@@ -197,7 +197,12 @@ class BinnedError:
         inside = _marked([group.rows for group in self.groups], gold.size)
 
         def sums(counts: FloatArray) -> list[BinSums]:
-            total, gap = counts @ inside, counts @ gap_table
+            total = counts @ inside
+            if len(counts) == 1:  # the questions themselves: the same sums, without the table
+                weights = gaps * counts[0, rows]
+                gap = np.bincount(columns, weights=weights, minlength=gap_table.shape[1])[None, :]
+            else:
+                gap = counts @ gap_table
 
             def of_entries(weights: FloatArray, part: slice) -> FloatArray:
                 return np.asarray(counts @ _table(rows, columns, weights, gold.size))[:, part]

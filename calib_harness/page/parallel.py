@@ -47,6 +47,7 @@ def in_order(
         If a process ended without a result.
     """
     n_jobs = min(n_jobs, len(items), _MOST_PROCESSES)
+    _keep_freed_blocks()  # what this process does later goes through arrays as well
     if n_jobs <= 1:
         with threadpool_limits(1, user_api="blas"):
             yield from map(work, items)
@@ -81,8 +82,14 @@ def _begin(work: Callable[..., object]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     threadpool_limits(1, user_api="blas")
-    # To have freed a large block once tells glibc to keep those of arrays, instead of giving
-    # each back to the system and asking for it again: that took as long as the work.
+    _keep_freed_blocks()
+
+
+def _keep_freed_blocks() -> None:
+    """Tell glibc to keep the blocks of arrays, by having freed a large one once.
+
+    Otherwise it gives each back to the system and asks for it again: that took as long as the work.
+    """
     bytearray(_LARGE)
 
 
