@@ -25,7 +25,9 @@ views.leaderboard = {
   show: (chosen) => {
     const filter = boardFilter(chosen);
     drawBoardControls(chosen, filter);
-    showVerdict(filter.task, filter.method);
+    // Of everything, until somebody chooses: the first task need not be the one that tells most.
+    const asked = (key) => key in (given.leaderboard ?? {});
+    showVerdict(asked("task") ? filter.task : null, asked("method") ? filter.method : null);
     drawBoard(chosen, filter);
   },
 };

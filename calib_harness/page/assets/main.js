@@ -65,11 +65,13 @@ function showVerdict(task, method) {
   if (all.length === 0) return;
   const worstFirst = [...all].sort((a, b) => b.worse - a.worse || b.better - a.better);
   const sum = (key) => all.reduce((total, verdict) => total + verdict[key], 0);
+  const everyChange = addressOf("leaderboard", { rows: "pairs", task: "", method: "" });
   const counted = `Of ${plural(sum("pairs"), "comparison")} of a pair on a task by a method, ${sum("worse")} are measurably worse calibrated after alignment and ${sum("better")} better.`;
   replace(
     target,
     h("h2", { id: "verdict-title" }, "What the tests say"),
     all.length > MOST_VERDICTS && h("p", {}, counted),
+    all.length > 1 && h("p", { class: "actions" }, h("a", { class: "button", href: everyChange }, "Every change, worst first")),
     worstFirst.slice(0, MOST_VERDICTS).map(oneVerdict),
   );
 }
