@@ -28,7 +28,7 @@ ALLOWED = {
         "demo",
     },
 }
-OPEN = {"derived_names", "errors", "output", "paths", "text"}
+OPEN = {"derived_names", "errors", "output", "paths", "text", "waiting"}
 OPEN_TO_CORE = {"errors"}
 
 # Third-party packages that some rooms must do without, wherever the import stands.

@@ -41,6 +41,7 @@ from calib_harness.core.ranks import min_ranks
 from calib_harness.core.recalibration import temperatures_of
 from calib_harness.errors import UserError
 from calib_harness.predictions.table import Predictions
+from calib_harness.waiting import shown
 
 logger = logging.getLogger(__name__)
 
@@ -137,7 +138,7 @@ def compare(
     changes: list[dict[str, Any]] = []
     parts: list[dict[str, Any]] = []
     rungs: list[dict[str, Any]] = []
-    for number, (names, runs) in enumerate(matched):
+    for number, (names, runs) in enumerate(shown(matched, "Comparing", "pairs of runs")):
         shared = shared_questions(runs)
         report_questions(shared, [names["base"], names["aligned"]], names["task"], names["method"])
         if len(shared):

@@ -21,6 +21,7 @@ from calib_harness.page.sources import Sources
 from calib_harness.page.telling import Wanted, add_questions
 from calib_harness.page.tested import comparable, tested_changes
 from calib_harness.predictions.table import Predictions
+from calib_harness.waiting import shown
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,10 @@ def make_payload(
         When and how the page was made: ``date``, ``command``, ``packages``.
     """
     predictions = sources.predictions
-    shown = diagram_options(predictions, options)
+    diagrams_shown = diagram_options(predictions, options)
     compared = [] if sources.pairs is None else comparable([*options.metrics, PRIMARY])
-    found = list(all_numbers(predictions, options, shown, compared, n_jobs))
+    computed = all_numbers(predictions, options, diagrams_shown, compared, n_jobs)
+    found = list(shown(computed, "Measuring", "runs", len(predictions)))
     names = {kind: Numbering() for kind in ("models", "tasks", "methods", "settings")}
     runs = run_words(sources)
     entries = _entries(predictions, found, list(runs), names)
@@ -101,8 +103,8 @@ def make_payload(
         **_named(names, sources),
         "entries": entries,
         "n_classes": [len(entry.classes) for entry in found],
-        "binnings": shown.binnings,
-        "class_binnings": shown.class_binnings,
+        "binnings": diagrams_shown.binnings,
+        "class_binnings": diagrams_shown.class_binnings,
         "coverages": COVERAGES.tolist(),
         "runs": list(runs.values()),
         "chains": chain_words(sources, names["models"]),

@@ -17,6 +17,7 @@ from calib_harness.predictions.foreign.table_form import CONFIDENCE
 from calib_harness.predictions.headers import Log
 from calib_harness.predictions.load import PredictionStream
 from calib_harness.predictions.table import DEFAULT_REVISIONS, Predictions
+from calib_harness.waiting import shown
 
 logger = logging.getLogger(__name__)
 
@@ -80,7 +81,7 @@ def read_sources(
     given_pairs = read_pairs(pairs) if pairs is not None else _tables(folders, "pairs")
     given_chains = _chains(chain, folders)
     reader = stream.find()
-    predictions = _with_scores(stream.read(reader))
+    predictions = _with_scores(shown(stream.read(reader), "Reading", "runs"))
     places = _places(Models(predictions), given_pairs, given_chains)
     places.update(_places_of_sweep(_tables(folders, "metrics")))
     return Sources(
