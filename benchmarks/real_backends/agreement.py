@@ -45,7 +45,8 @@ def serve_vllm(trial: Trial, env: Path, model: str) -> str:
     return (
         f"{env}/bin/vllm serve {trial.models[model]} --port {{port}} --dtype float32 "
         f"--enforce-eager --distributed-executor-backend uni --chat-template {template} "
-        f"--max-model-len {_length(model)} --max-logprobs 32"
+        f"--max-model-len {_length(model)} --max-logprobs 32 "
+        "--enable-scale-out --enable-prompt-tokens-details"
     )
 
 

@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import requests
 from lm_eval.api.instance import Instance
 from lm_eval.tasks import TaskManager
 
@@ -64,10 +65,10 @@ def cpu_seconds() -> float:
     return time.process_time() + ticks / os.sysconf("SC_CLK_TCK")
 
 
-def measure(lm: Any, name: str, requests: list[Instance]) -> tuple[float, list[float]]:
+def measure(lm: Any, name: str, asked: list[Instance]) -> tuple[float, list[float]]:
     score = lm.token_loglikelihood if name in SIDES else lm.loglikelihood
     began = cpu_seconds()
-    results = score(copy.copy(requests))
+    results = score(copy.copy(asked))
     return cpu_seconds() - began, [float(result[0]) for result in results]
 
 
@@ -98,14 +99,18 @@ def backends(model: Path, address: str) -> dict[str, Any]:
 
 def compare_costs(workload: str, sides: dict[str, Any], questions: int) -> None:
     """Score one workload in every way; print what each costs and by how much each is off."""
-    requests = requests_of(*WORKLOADS[workload], questions)
-    n = len({request.doc_id for request in requests})
+    asked = requests_of(*WORKLOADS[workload], questions)
+    n = len({request.doc_id for request in asked})
     expected: list[float] = []
     seconds = {}
     for name, lm in sides.items():
+        # Each way begins with an empty prefix cache: the one before would have filled it.
         if name.startswith("vLLM"):
             lm.model.reset_prefix_cache()
-        seconds[name], sums = measure(lm, name, requests)
+        if name.startswith("served"):
+            server = lm.base_url.partition("/v1/")[0]
+            requests.post(f"{server}/reset_prefix_cache", timeout=60).raise_for_status()
+        seconds[name], sums = measure(lm, name, asked)
         expected = expected or sums
         worst = max(distance(a, b) for a, b in zip(sums, expected, strict=True))
         ratio = f", {seconds[SIDES[name]] / seconds[name]:.1f} x less" if name in SIDES else ""
@@ -123,7 +128,9 @@ def main() -> None:
     options = parser.parse_args()
     trial = Trial(Path.cwd().parent, options.model.parent, options.questions)
     env = Path(sys.executable).parent.parent
-    with trial.serve("vllm-costs", serve_vllm(trial, env, "tiny")) as address:
+    # Its cache can be emptied in this mode only.
+    command = serve_vllm(trial, env, "tiny")
+    with trial.serve("vllm-costs", command, VLLM_SERVER_DEV_MODE="1") as address:
         sides = backends(options.model, address)
         for workload in options.workloads:
             compare_costs(workload, sides, options.questions)

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from agreement import completions_arguments  # isort: skip
-from faulty_proxy import digest  # isort: skip
+from faulty_proxy import CACHED, digest  # isort: skip
 from trial import CLOZE, LETTERS, Ended, Trial, read_samples, report  # isort: skip
 
 from calib_harness.sweep.running.model_server import free_port
@@ -172,7 +172,7 @@ def _digests(trial: Trial) -> frozenset[str]:
         for entry in read_samples(path):
             pairs = [tuple(pair.values()) for pair in entry["arguments"].values()]
             whole = [tokenizer(context + choice).input_ids for context, choice in pairs]
-            found |= {digest(tokens) for tokens in whole}
+            found |= {digest(tokens, way) for tokens in whole for way in (None, CACHED)}
             named = sorted({tokens[-1] for tokens in whole})
             found.add(digest(whole[0][:-1], named))
     return frozenset(found)

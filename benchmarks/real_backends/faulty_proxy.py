@@ -35,6 +35,12 @@ from aiohttp import web
 
 _ONE_MORE = 50256  # GPT-2's end of text
 
+# What a request that scores has: of the OpenAI protocol, of vLLM's own.
+_SCORING = ("echo", "logprob_token_ids", "token_ids")
+
+#: Stands for named tokens where a prompt is read from vLLM's prefix cache.
+CACHED = [-1]
+
 
 def digest(tokens: list[int], named: list[int] | None = None) -> str:
     """Return a short name of a prompt, and of the next tokens that are asked for by name."""
@@ -73,14 +79,15 @@ class Proxy:
         return web.Response(status=status, body=answer, content_type="application/json")
 
     async def _ask(self, request: web.Request, body: dict[str, Any] | None) -> tuple[int, bytes]:
-        scores = body is not None and (body.get("echo") or "logprob_token_ids" in body)
+        scores = body is not None and any(body.get(key) for key in _SCORING)
         prompts = _prompts(body) if body is not None else []
-        named = body.get("logprob_token_ids") if body is not None else None
+        named = (body.get("logprob_token_ids") or _way(body)) if body is not None else None
         names = [digest(prompt, named) for prompt in prompts] if scores else []
         if body is not None and self._mode == "drop_echo":
             body.pop("echo", None)
         if body is not None and self._mode == "bos" and prompts:
-            body["prompt"] = [[_ONE_MORE, *prompt] for prompt in prompts]
+            more = [[_ONE_MORE, *prompt] for prompt in prompts]
+            body.update({"token_ids": more[0]} if _way(body) else {"prompt": more})
         url = self._server + request.path
         async with (
             aiohttp.ClientSession() as session,
@@ -96,6 +103,8 @@ class Proxy:
         told = json.loads(answer)
         if self._mode == "forget":
             told["choices"] = told["choices"][:-1]
+        if told.get("prompt_logprobs"):
+            told["prompt_logprobs"] = None if self._mode == "null" else told["prompt_logprobs"][:-1]
         for choice in told["choices"]:
             if self._mode == "null":
                 choice["logprobs"] = None
@@ -115,8 +124,13 @@ class Proxy:
         return response
 
 
+def _way(body: dict[str, Any]) -> list[int] | None:
+    """Tell prompts of vLLM's endpoint of tokens from others in the record."""
+    return CACHED if "token_ids" in body else None
+
+
 def _prompts(body: dict[str, Any]) -> list[list[int]]:
-    prompt = body["prompt"]
+    prompt = body.get("token_ids") or body["prompt"]
     if isinstance(prompt, str):
         return []
     return prompt if isinstance(prompt[0], list) else [prompt]

@@ -18,6 +18,9 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 BOS = 0
 
+# Tokens that vLLM's cache keeps together.
+BLOCK = 4
+
 
 class EchoServer:
     """Serve a model until the block ends.
@@ -37,7 +40,9 @@ class EchoServer:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         self.fault, self.n, self.count, self.is_vllm = "", 0, 0, False
+        self.scale_out, self.tells_cached = False, True
         self.seen: Counter[str] = Counter()
+        self._blocks: set[tuple[int, ...]] = set()
         self._lock = threading.Lock()
         self._known: dict[tuple[int, ...], torch.Tensor] = {}
 
@@ -101,6 +106,8 @@ class EchoServer:
             return 200, self.completions(body)
         if path.endswith("/completion"):
             return 200, self.llama(body)
+        if path.endswith("/inference/v1/generate") and self.is_vllm and self.scale_out:
+            return 200, self.tokens(body)
         if path.endswith("/tokenize"):
             if "prompt" in body:  # vLLM's, which some tests have
                 tokens = self.encode(body["prompt"])
@@ -173,6 +180,32 @@ class EchoServer:
         said = f"token_id:{generated}"
         logprobs = {"tokens": [said], "token_logprobs": [top[said]], "top_logprobs": [top]}
         return {"index": index, "text": "", "logprobs": logprobs}
+
+    def tokens(self, body: dict[str, Any]) -> dict[str, Any]:
+        """As vLLM's endpoint of tokens: rows that come from its cache were never written."""
+        prompt, asked = body["token_ids"], body["sampling_params"]
+        assert asked["prompt_logprobs"] == 0
+        assert asked["skip_reading_prefix_cache"] is False
+        rows = self.logprobs(prompt)
+        starts = [tuple(prompt[:end]) for end in range(BLOCK, len(prompt), BLOCK)]
+        with self._lock:
+            self.seen[f"cached {prompt}"] += 1
+            n_cached = max((len(start) for start in starts if start in self._blocks), default=0)
+            self._blocks.update(starts)
+        off = 3.0 if self.fault == "cache_off" else 0.0
+        told: list[dict[str, Any] | None] = [None]
+        for place, token in enumerate(prompt[1:]):
+            row = rows[place]
+            rank = 1 + int((row > row[token]).sum())
+            value = 777.0 if place < n_cached else float(row[token]) - off
+            told.append({str(token): {"logprob": value, "rank": rank}})
+        usage: dict[str, Any] = {"prompt_tokens": len(prompt)}
+        if self.tells_cached:
+            usage["prompt_tokens_details"] = {"cached_tokens": n_cached}
+        return {"prompt_logprobs": told, "usage": usage, "choices": []}
+
+    def forget_cache(self) -> None:
+        self._blocks.clear()
 
     def _name(self, token: int) -> str:
         text = self.tokenizer.decode([token])

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from lm_eval.api.model import CachingLM
 from tokenizers.processors import TemplateProcessing
+from transformers import AutoTokenizer
 
 from calib_harness.errors import UserError
 from calib_harness.harness.backends import http_client
@@ -36,7 +37,9 @@ def running():
 @pytest.fixture
 def server(running, monkeypatch):
     running.fault, running.n, running.count, running.is_vllm = "", 0, 0, False
+    running.scale_out, running.tells_cached = False, True
     running.seen.clear()
+    running.forget_cache()
     monkeypatch.setattr(http_client, "_FIRST_WAIT", 0.01)
     monkeypatch.setattr(
         http_client.Client.__init__,
@@ -128,6 +131,46 @@ def test_a_vllm_whose_named_tokens_are_others_is_asked_plainly(server, expected)
     found = backend(server).token_loglikelihood(REQUESTS)
     assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
     assert sum(count for what, count in server.seen.items() if what.startswith("named")) == 1
+
+
+def cached(server):
+    return [what for what in server.seen if what.startswith("cached")]
+
+
+@pytest.mark.parametrize("concurrent", [1, 3])
+def test_choices_of_several_tokens_are_read_from_a_vllms_cache(server, expected, concurrent):
+    server.is_vllm = server.scale_out = True
+    found = backend(server, num_concurrent=concurrent).token_loglikelihood(REQUESTS)
+    for one, other in zip(found, expected, strict=True):
+        assert one.token_logprobs == pytest.approx(other.token_logprobs, abs=1e-4)
+        assert one.is_greedy == other.is_greedy
+    several = [r for r in expected if len(r.token_logprobs) > 1]
+    assert len(cached(server)) == len(several)
+
+
+def test_what_the_cache_reached_too_far_into_is_asked_again(server, expected):
+    server.is_vllm = server.scale_out = True
+    several = [i for i, r in enumerate(expected) if len(r.token_logprobs) > 1]
+    for _ in range(2):  # the second time, all blocks are in the cache
+        found = backend(server).token_loglikelihood(REQUESTS)
+        assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+    asked_again = sum(server.seen[str(tokens_of(REQUESTS[i]))] > 1 for i in several)
+    assert asked_again > 0
+
+
+def tokens_of(request):
+    return AutoTokenizer.from_pretrained(TOY)("".join(request.args)).input_ids
+
+
+@pytest.mark.parametrize("flaw", ["cache_off", "not told"])
+def test_a_vllm_whose_cache_cannot_be_believed_is_asked_plainly(server, expected, flaw, caplog):
+    server.is_vllm = server.scale_out = True
+    server.fault, server.tells_cached = flaw, flaw != "not told"
+    with caplog.at_level(logging.WARNING):
+        found = backend(server).token_loglikelihood(REQUESTS)
+    assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+    assert len(cached(server)) <= 4
+    assert ("when it reads its prefix cache" in caplog.text) is (flaw == "cache_off")
 
 
 def test_a_context_too_long_is_cut_off_on_the_left_and_counted(server, caplog):

@@ -5,7 +5,8 @@ ignores `echo`, adds a token or leaves one out answers all the same, with number
 so every answer is counted, and nothing is scored before two known answers agree.
 
 A vLLM also tells the log-probabilities of named next tokens, so that letters cost one request a
-question and are read from its prefix cache; it is found out on the first question.
+question and are read from its prefix cache; it is found out on the first question. Other choices
+are, where the server was started so (`vllm_endpoint.py`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from calib_harness.harness.backends.known_answer import (
 from calib_harness.harness.backends.other_prompts import n_left_to_server
 from calib_harness.harness.backends.prompts import Prompt, make_prompts
 from calib_harness.harness.backends.run_checks import WrongScoresError
+from calib_harness.harness.backends.vllm_endpoint import VllmEndpoint, score_from_cache
 from calib_harness.harness.responses import TokenLogprobs
 
 logger = logging.getLogger(__name__)
@@ -71,7 +73,7 @@ def score_tokens_completions(lm: LocalCompletionsAPI, requests: Sequence[Instanc
 
 
 def _score(server: CompletionsServer, prompts: Sequence[Prompt]) -> Iterator[Answers]:
-    """Score the letters of each question together if the server can, the rest one by one."""
+    """Score the letters of each question together, and the rest from the cache, if it can."""
     questions, others = _lettered(prompts)
     if questions:
         first, *rest = questions
@@ -82,6 +84,10 @@ def _score(server: CompletionsServer, prompts: Sequence[Prompt]) -> Iterator[Ans
             yield from (together for _, together in asked)
         else:
             others += [prompt for question in rest for prompt in question]
+    if endpoint := server.endpoint:
+        others = yield from score_from_cache(
+            endpoint, others, server.score, concurrent=server.concurrent
+        )
     size = server.batch_size
     batches = [others[i : i + size] for i in range(0, len(others), size)]
     for _, answers in each_as_it_comes(server.score, batches, concurrent=server.concurrent):
@@ -172,6 +178,15 @@ class CompletionsServer:
     def batch_size(self) -> int:
         """How many prompts go into one request."""
         return int(self._lm._batch_size)
+
+    @property
+    def endpoint(self) -> VllmEndpoint | None:
+        """Where a vLLM reads prompts from its cache, unless the server cannot be one."""
+        if not self._lm.tokenized_requests or "/v1/" not in self._lm.base_url:
+            return None
+        if "openai.com" in self._lm.base_url:
+            return None
+        return VllmEndpoint(self._client, self._lm.model)
 
     def names_tokens(self, question: Sequence[Prompt], expected: Answers) -> bool:
         """Say whether the server tells named next tokens, and as it has scored them before."""
