@@ -107,6 +107,8 @@ class EchoServer:
         if path.endswith("/completion"):
             return 200, self.llama(body)
         if path.endswith("/inference/v1/generate") and self.is_vllm and self.scale_out:
+            if self.fault == "nan" and count % self.n == 0:
+                return 400, {"error": "Out of range float values are not JSON compliant"}
             return 200, self.tokens(body)
         if path.endswith("/tokenize"):
             if "prompt" in body:  # vLLM's, which some tests have

@@ -162,6 +162,14 @@ def tokens_of(request):
     return AutoTokenizer.from_pretrained(TOY)("".join(request.args)).input_ids
 
 
+@pytest.mark.parametrize("n", [1, 5])
+def test_answers_from_the_cache_that_json_cannot_hold_are_asked_again(server, expected, n):
+    server.is_vllm = server.scale_out = True
+    server.fault, server.n = "nan", n
+    found = backend(server).token_loglikelihood(REQUESTS)
+    assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
+
+
 @pytest.mark.parametrize("flaw", ["cache_off", "not told"])
 def test_a_vllm_whose_cache_cannot_be_believed_is_asked_plainly(server, expected, flaw, caplog):
     server.is_vllm = server.scale_out = True

@@ -45,6 +45,14 @@ class _PassingError(Exception):
     """What may pass: a time-out, an answer cut off, 429 or 5xx, a server that restarts."""
 
 
+class RefusedError(UserError):
+    """A server refuses a request, and would again: `status` is its HTTP status."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 class Client:
     """Posts JSON to one server from several threads.
 
@@ -82,8 +90,10 @@ class Client:
 
         Raises
         ------
+        RefusedError
+            If the server refuses the request, at once.
         UserError
-            If the server refuses the request (at once), or does not answer it in all tries.
+            If it does not answer it in all tries.
         """
         try:
             for attempt in Retrying(
@@ -131,9 +141,10 @@ class Client:
         if response.status_code == 429 or response.status_code >= 500:
             raise _PassingError(f"answered {response.status_code} ({_quote(response)})")
         if not response.ok:
-            raise UserError(
+            raise RefusedError(
+                response.status_code,
                 f"base_url: {url} refused a request with {response.status_code}: "
-                f"{_quote(response)}{_hint(response.status_code)}"
+                f"{_quote(response)}{_hint(response.status_code)}",
             )
         try:
             return response.json()

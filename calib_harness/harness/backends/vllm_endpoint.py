@@ -4,7 +4,8 @@ The OpenAI endpoints read each prompt whole when they are asked for its log-prob
 takes all of vLLM's sampling parameters, as its engine does. A server has it that was started with
 ``--enable-scale-out``, and says how much of a prompt came from the cache with
 ``--enable-prompt-tokens-details``. Rows before that are uninitialised memory: without knowing where
-they end, nothing is read from it.
+they end, nothing is read from it. Where that memory happens to hold a NaN, which JSON has not, the
+server refuses the request with 400, and the prompt is asked again without the cache.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeAlias
 
 from calib_harness.errors import UserError
-from calib_harness.harness.backends.http_client import Client, each_as_it_comes
+from calib_harness.harness.backends.http_client import Client, RefusedError, each_as_it_comes
 from calib_harness.harness.backends.known_answer import distance
 from calib_harness.harness.backends.prompts import Prompt
 from calib_harness.harness.backends.run_checks import WrongScoresError
@@ -30,6 +31,18 @@ _CHECKED = 2
 # Half precision moves what is computed in batches of other sizes by as much; a server does not say
 # its precision. Rows that were never written differ by nats.
 _TOLERANCE = 0.25
+
+
+_ASKED = {
+    "temperature": 0,
+    "max_tokens": 1,
+    "prompt_logprobs": 0,
+    "skip_reading_prefix_cache": False,
+    "detokenize": False,
+}
+
+# Status of an answer that JSON cannot hold.
+_NO_JSON = 400
 
 
 def score_from_cache(
@@ -81,7 +94,11 @@ def score_from_cache(
             again.append(prompt)
         else:
             yield [(prompt.index, result)]
-    logger.info("vLLM's cache reached too far in %d of %d requests", len(again), len(others))
+    logger.info(
+        "vLLM could not tell %d of %d requests from its cache; they are asked again",
+        len(again),
+        len(others),
+    )
     return again
 
 
@@ -119,27 +136,20 @@ class VllmEndpoint:
         self._url = client.url.partition("/v1/")[0] + "/inference/v1/generate"
 
     def score(self, prompt: Prompt) -> TokenLogprobs | None:
-        """Return a prompt's result; None where the cache reached into what is scored.
+        """Return a prompt's result; None where the cache does not let the server tell it.
 
         Raises
         ------
         UserError
             If the server has no such endpoint, or does not say what came from the cache.
         """
-        answer = self._client.post(
-            {
-                "model": self._model,
-                "token_ids": prompt.tokens,
-                "sampling_params": {
-                    "temperature": 0,
-                    "max_tokens": 1,
-                    "prompt_logprobs": 0,
-                    "skip_reading_prefix_cache": False,
-                    "detokenize": False,
-                },
-            },
-            self._url,
-        )
+        asked = {"model": self._model, "token_ids": prompt.tokens, "sampling_params": _ASKED}
+        try:
+            answer = self._client.post(asked, self._url)
+        except RefusedError as error:
+            if error.status == _NO_JSON:
+                return None
+            raise
         try:
             n_cached = int(answer["usage"]["prompt_tokens_details"]["cached_tokens"])
             rows = answer["prompt_logprobs"]
