@@ -232,7 +232,8 @@ def test_a_server_that_cannot_be_believed_is_refused_in_one_sentence(server, fau
 def test_passing_faults_are_tried_again_and_cost_nothing(server, expected, fault, n, caplog):
     server.fault, server.n = fault, n
     with caplog.at_level(logging.WARNING):
-        found = backend(server, num_concurrent=3).token_loglikelihood(REQUESTS)
+        # Among others of three threads, one request may meet the fault three times in a row.
+        found = backend(server, num_concurrent=3, max_retries=9).token_loglikelihood(REQUESTS)
     assert [r.logprob for r in found] == pytest.approx([r.logprob for r in expected], abs=1e-4)
     assert "trying again" in caplog.text
 
