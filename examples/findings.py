@@ -205,7 +205,7 @@ def page(shared: Path) -> str:
     said = {name: verdict(found, name)[0] for name in ("calibration_loss", "ece", "acc", "auroc")}
     equal = found.equal_accuracy[found.equal_accuracy["metric"].isin(["calibration_loss", "ece"])]
     rungs = found.ladder.groupby("rung")["excess_change"].mean()
-    columns = ["metric", "mean", "slope", "at_equal", "low", "high"]
+    columns = ["metric", "plain_mean", "slope", "at_equal", "low", "high"]
     return _TEXT.format(
         n_runs=len(runs),
         n_pairs=len(pairs),

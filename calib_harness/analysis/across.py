@@ -86,7 +86,8 @@ def at_equal_accuracy(
     -------
     DataFrame
         One row per task × method × prompt settings × metric other than ``acc``: ``n_pairs``,
-        ``n_families``, ``mean`` change, ``slope`` (per unit of accuracy), ``at_equal`` with ``low,
+        ``n_families``, ``plain_mean`` of the changes (each pair counts the same, unlike the
+        ``mean`` of `mean_over_pairs`), ``slope`` (per unit of accuracy), ``at_equal`` with ``low,
         high``. Empty without ``acc``; NaN with fewer than 4 pairs or 3 families.
     """
     keys = ["task", "method", *settings_in(changes), *strata]
@@ -105,13 +106,13 @@ def at_equal_accuracy(
     return pd.DataFrame(rows, columns=[*keys, "metric", *_OF_REGRESSION])
 
 
-_OF_REGRESSION = ("n_pairs", "n_families", "mean", "slope", "at_equal", "low", "high")
+_OF_REGRESSION = ("n_pairs", "n_families", "plain_mean", "slope", "at_equal", "low", "high")
 
 
 def _regressed(x: Floats, y: Floats, families: np.ndarray) -> dict[str, float]:
     names = list(dict.fromkeys(families))
     found: dict[str, float] = dict.fromkeys(_OF_REGRESSION, np.nan)
-    found |= {"n_pairs": len(y), "n_families": len(names), "mean": float(y.mean())}
+    found |= {"n_pairs": len(y), "n_families": len(names), "plain_mean": float(y.mean())}
     if len(y) < 4 or len(names) < 3 or np.ptp(x) == 0:
         return found
     slope, at_equal = np.polyfit(x, y, 1)

@@ -124,6 +124,8 @@ def test_mean_at_equal_accuracy_takes_off_what_accuracy_explains() -> None:
     found = at_equal_accuracy(frame.assign(excess_change=frame["change"])).iloc[0]
     assert found["slope"] == pytest.approx(-0.5)
     assert found["at_equal"] == pytest.approx(0.02)
+    assert found["plain_mean"] == pytest.approx((0.02 - 0.5 * of_accuracy).mean())
+    assert "mean" not in found  # that name is the random-effects mean's
     assert found["low"] == pytest.approx(found["high"])
     assert at_equal_accuracy(error.assign(excess_change=0.0)).empty
 
