@@ -231,15 +231,28 @@ def _saved(savings: Floats, spread: float, level: float) -> MeanTest:
 def fit_all(
     runs: Iterable[Predictions], method: str, *, base: BaseLike = None, only: str | None = None
 ) -> Fitted:
-    """Fit a recalibrator on all questions of each run, by (model, task, method of scoring)."""
-    return _fits(method, _fitted_on(list(runs), method, base, only))
+    """Fit a recalibrator on all questions of each run, by (model, task, method of scoring).
+
+    Raises
+    ------
+    UserError
+        If none of the runs can be fitted; a warning names each that cannot.
+    """
+    usable = [run for run in runs if run.usable.any()]
+    return _fits(method, _fitted_on(usable, method, base, only))
 
 
 def _fits(method: str, sources: Mapping[Key, Questions]) -> Fitted:
     fits = {}
     for key, q in sources.items():
-        with temperatures_of("{} on {} ({})".format(*key)):
-            fits[key] = fit_recalibrator(method, q.scores, q.gold, base=q.base)
+        title = "{} on {} ({})".format(*key)
+        try:
+            with temperatures_of(title):
+                fits[key] = fit_recalibrator(method, q.scores, q.gold, base=q.base)
+        except ValueError as error:  # of this run: no finite score at gold, for example
+            logger.warning("%s cannot be fitted: %s", title, error)
+    if sources and not fits:
+        raise UserError(f"no run could be fitted by {method}; the warnings say why.")
     return fits
 
 

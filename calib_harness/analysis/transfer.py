@@ -27,11 +27,19 @@ Temperatures: TypeAlias = dict[tuple[Any, ...], dict[int | None, float]]
 def fit_temperatures(predictions: Iterable[Predictions], fit_on: str) -> Temperatures:
     """Fit one temperature per run × method on the task `fit_on`."""
     temperatures: Temperatures = defaultdict(dict)
+    failed = False
     for p in predictions:
         if fit_on in (p.header.task, p.header.benchmark) and p.usable.any():
-            with temperatures_of(p.header.title):
-                fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+            try:
+                with temperatures_of(p.header.title):
+                    fitted = fit_temperature(p.scores[p.usable], p.gold[p.usable])
+            except ValueError as error:  # no finite score at gold, for example
+                logger.warning("%s has no temperature to transfer: %s", p.header.title, error)
+                failed = True
+                continue
             temperatures[_transfer_key(p)][p.header.n_shot] = fitted
+    if failed and not temperatures:
+        raise ArgumentError(f"fit_on {fit_on}: no log of it could be fitted; the warnings say why.")
     if not temperatures:
         raise ArgumentError(f"fit_on {fit_on}: no log of that task is among LOGS.")
     return temperatures

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from calib_harness import Predictions, UserError, brier_score, cross_fit
+from calib_harness.analysis.metrics_frame import metrics_frame
 from calib_harness.analysis.recalibrating import (
     SAME_QUESTIONS,
     fit_all,
@@ -135,3 +136,22 @@ def test_a_run_of_more_choices_than_were_fitted_is_left_out(
     frame = recalibration_frame([run, same], fitted=fitted, options=QUICK)
     assert frame["task"].tolist() == ["three"]
     assert f"m on {run.header.task} is left out: scores must have at most 2" in caplog.text
+
+
+def test_runs_that_cannot_be_fitted_are_named_and_none_left_is_a_sentence(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    run, other = make_run("m", sharpness=3.0), make_run("m", task="u")
+    scores = run.scores.copy()
+    scores[np.arange(len(run)), run.gold] = -np.inf  # no temperature explains these answers
+    bad = replace(run, scores=scores)
+    there = run.header.task
+    assert list(fit_all([bad, other], "temperature")) == [("m", "u", run.header.method)]
+    assert f"m on {there} ({run.header.method}) cannot be fitted: scores must be" in caplog.text
+    with pytest.raises(UserError, match=r"^no run could be fitted by temperature"):
+        fit_all([bad], "temperature")
+    with pytest.raises(UserError, match=r"^no run could be fitted by temperature"):
+        recalibration_frame([bad, other], fit_on=there, options=QUICK)
+    with pytest.raises(UserError, match=rf"^fit_on {there}: no log of it could be fitted"):
+        metrics_frame([bad, other], metrics=["acc"], n_resamples=0, fit_on=there)
+    assert "has no temperature to transfer: scores must be finite" in caplog.text
