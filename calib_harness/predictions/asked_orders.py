@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,8 @@ from calib_harness.predictions.headers import Log
 from calib_harness.predictions.load import PredictionStream
 from calib_harness.predictions.records import read_records
 from calib_harness.predictions.table import Header
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,12 +90,14 @@ def _read_log(log: Log) -> AskedOrders | None:
     shown: list[IntArray] = []
     gold: list[int] = []
     first_filter, n_left_out = None, 0
+    unread: list[str | None] = []
     with log.file.open() as stream:
         for record in read_records(stream):
             try:
                 asked = _ASKED.decode(record.data)
             except msgspec.DecodeError:
-                continue  # a line that breaks off; the loaders name it
+                unread.append(_filter_of(record.data))
+                continue
             facts = asked.calib_harness
             if facts is None or facts.orders is None or len(facts.orders) < 2:
                 if not gold and not n_left_out:
@@ -109,7 +115,21 @@ def _read_log(log: Log) -> AskedOrders | None:
             gold.append(facts.gold)
     if not gold:
         return None
+    # A question has a line for each filter and counts once; of a broken line that is not known.
+    n_left_out += unread.count(first_filter)
+    if None in unread:
+        logger.warning(
+            "%s: %d lines cannot be read and are left out", log.file.path, unread.count(None)
+        )
     return AskedOrders(log.header, logprobs, shown, np.asarray(gold), n_left_out)
+
+
+def _filter_of(data: bytes) -> str | None:
+    """Return the filter of a line that holds a bare NaN, which is no JSON; None if it is broken."""
+    try:
+        return str(json.loads(data)["filter"])
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _table(resps: msgspec.Raw, n_orders: int, n_choices: int) -> FloatArray | None:

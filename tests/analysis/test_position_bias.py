@@ -139,6 +139,19 @@ def test_questions_that_cannot_be_used_are_counted(folder, truth, tmp_path):
     assert (len(asked.gold), asked.n_left_out) == (19, 1)
 
 
+def test_lines_with_a_bare_nan_are_counted_and_broken_ones_named(folder, truth, tmp_path, caplog):
+    source = next(folder.glob("*.jsonl"))
+    lines = source.read_text().splitlines()[:40]
+    for i in (2, 3):  # both filters of the second question
+        entry = json.loads(lines[i])
+        entry["resps"][7] = [[float("nan"), False, [float("nan")]]]
+        lines[i] = json.dumps(entry)
+    (tmp_path / source.name).write_text("\n".join([*lines[:-2], lines[-2][:50]]) + "\n")
+    [asked] = read_orders(PredictionStream(tmp_path, cache=False))
+    assert (len(asked.gold), asked.n_left_out) == (18, 1)
+    assert f"{source.name}: 1 lines cannot be read and are left out" in caplog.text
+
+
 def two_and_four_choices(n: int = 40) -> AskedOrders:
     """Questions of two and of four choices in turn, each in the order given and reversed."""
     rng = np.random.default_rng(2)
