@@ -328,7 +328,13 @@ def _evaluate(
         estimates = estimates_of(found, options.level)
         n_drawn = len(gold) if clusters is None else len(np.unique(clusters))
         if n_drawn > 1:  # one question, or subject, tells nothing of another
-            return {name: (e.value, e.stderr, e.low, e.high) for name, e in estimates.items()}
+            # What a gap may be by chance is known of independent questions only, so that the
+            # interval of a calibration error would be too narrow where subjects are drawn.
+            known = {n for n in names if clusters is None or METRICS[n].simulation is None}
+            return {
+                name: (e.value, e.stderr, *((e.low, e.high) if name in known else (np.nan,) * 2))
+                for name, e in estimates.items()
+            }
     values = point_values(names, probs, gold, **options.bins)
     return {name: (value, np.nan, np.nan, np.nan) for name, value in values.items()}
 

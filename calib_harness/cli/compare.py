@@ -141,6 +141,11 @@ def compare(
         about=mapping_of(about, "about"),
         cache=cache_of(cache, no_cache),
     )
+    if any(run.subject is not None for run in runs):
+        logging.getLogger(__name__).info(
+            "questions of a pool are taken as independent: errors and p-values hold for these "
+            "very subjects, not for others like them"
+        )
     result = (
         compare_chain(runs, listed, **options)
         if chain is not None and listed is not None

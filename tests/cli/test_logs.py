@@ -181,6 +181,20 @@ def test_compare_a_pair(logs: Path, call: Callable) -> None:
     assert "org/m-chat" in out
 
 
+def test_compare_says_that_a_pools_questions_count_as_independent(
+    call: Callable, tmp_path: Path
+) -> None:
+    for model in ("org/m", "org/m-chat"):
+        for seed, task in enumerate(("t_1", "t_2")):
+            write_example_log(tmp_path, model=model, task=task, n=30, seed=seed)
+    pair = ("--base", "m", "--aligned", "m-chat", "--metrics", "ece", "--resamples", 50)
+    said = "questions of a pool are taken as independent"
+    _, _, err = call("compare", tmp_path, *pair, "--pool", "t_*")
+    assert said in err
+    _, _, err = call("compare", tmp_path, *pair)
+    assert said not in err
+
+
 def test_compare_pairs_to_csv_and_json(logs: Path, call: Callable, tmp_path: Path) -> None:
     pairs = tmp_path / "pairs.csv"
     pairs.write_text("family,base,aligned\nM,org/m,org/m-chat\n")

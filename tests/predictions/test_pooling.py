@@ -124,6 +124,17 @@ def test_a_pool_is_resampled_by_subject_where_asked(tmp_path: Path) -> None:
     assert found == pytest.approx(expected, rel=0.15)
 
 
+def test_calibration_errors_have_no_interval_where_subjects_are_resampled(tmp_path: Path) -> None:
+    write_subjects(tmp_path, "org/m", tuple(f"mmlu_{name}" for name in "abcdef"))
+    runs = load_predictions(tmp_path, cache=False, pool="mmlu_*")
+    names = ["acc", "brier_score", "ece", "sce"]
+    frame = metrics_frame(runs, metrics=names, n_resamples=50, by_subject=True)
+    found = frame.set_index("metric")
+    assert found.loc[names, "stderr"].gt(0).all()
+    assert found.loc[["acc", "brier_score"], ["low", "high"]].notna().all(axis=None)
+    assert found.loc[["ece", "sce"], ["low", "high"]].isna().all(axis=None)
+
+
 def test_pools_are_compared_on_their_shared_questions(tmp_path: Path) -> None:
     write_subjects(tmp_path, "org/m")
     write_subjects(tmp_path, "org/m-chat", SUBJECTS[:2])
