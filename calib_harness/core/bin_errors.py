@@ -200,7 +200,8 @@ class BinnedError:
             total = counts @ inside
             if len(counts) == 1:  # the questions themselves: the same sums, without the table
                 weights = gaps * counts[0, rows]
-                gap = np.bincount(columns, weights=weights, minlength=gap_table.shape[1])[None, :]
+                at_once = np.bincount(columns, weights=weights, minlength=gap_table.shape[1])
+                gap = at_once.astype(np.float64)[None, :]
             else:
                 gap = counts @ gap_table
 

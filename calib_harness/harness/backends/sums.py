@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM, CacheHook
@@ -71,7 +71,7 @@ def ask_for_sums(lm: LM, requests: Sequence[Instance]) -> list[TokenLogprobs]:
 
 def _read(name: str, answer: object) -> TokenLogprobs:
     try:
-        logprob, greedy = answer  # type: ignore[misc]
+        logprob, greedy = cast("tuple[float, bool]", answer)
         return TokenLogprobs(float(logprob), bool(greedy), None)
     except (TypeError, ValueError):
         raise WrongScoresError(
