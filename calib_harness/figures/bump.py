@@ -166,7 +166,10 @@ def _with_settings_that_matter(rows: pd.DataFrame, units: list[str]) -> pd.DataF
     rows = rows.drop(columns=idle)
     # Unknown settings are settings too: pandas' tables would leave them out.
     kept = settings_in(rows)
-    return rows.assign(**{name: rows[name].astype(object).fillna("unknown") for name in kept})
+    texts = {name: rows[name].astype(object) for name in kept}
+    return rows.assign(
+        **{name: known.where(known.notna(), "unknown") for name, known in texts.items()}
+    )
 
 
 def _ascending(values: FloatArray, metric: str, best: bool) -> FloatArray:

@@ -179,7 +179,7 @@ def test_calibration_breaks_step_by_step(predictions):
     found = compare_chain(predictions, findings.pd.DataFrame(chain), metrics=["ece"])
     for _, values in found.values.groupby("method"):
         assert values["value"].is_monotonic_increasing
-    changes = found.changes.set_index(["reference", "method"])
+    changes = found.changes.set_index(["reference", "method"]).sort_index()
     assert (changes.loc["first", "low"] > 0).all()
     # By choice nearly all of it happens within the first steps; in words it goes on.
     assert (changes.loc["previous"].loc["continuation-sum", "low"] > 0).all()
@@ -192,7 +192,7 @@ def test_demonstrations_keep_calibration_and_preferences_break_it_as_far_as_they
 ):
     chain = {"model": findings.STAGES, "stage": findings.STAGES}
     found = compare_chain(predictions, findings.pd.DataFrame(chain), metrics=["ece"])
-    steps = found.changes.set_index(["method", "reference", "to_stage"])
+    steps = found.changes.set_index(["method", "reference", "to_stage"]).sort_index()
     assert not steps.loc[(method, "previous", "sft"), "clear"]
     assert steps.loc[(method, "previous", "dpo"), "low"] > 0
     sft, dpo = (run_of(predictions, stage, method) for stage in ("sft", "dpo"))
