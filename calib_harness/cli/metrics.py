@@ -39,7 +39,7 @@ def metrics(
     tasks: Tasks = None,
     n_bins: NBins = 15,
     binning: Binning = "uniform",
-    resamples: Annotated[int, typer.Option(help="Of the bootstrap; 0: no errors.")] = 1000,
+    resamples: Annotated[int, typer.Option(help="Bootstrap; 0: no errors.")] = 1000,
     seed: Seed = 0,
     recalibrate: Annotated[
         bool, typer.Option("--recalibrate", help="Add temperature and cross-fitted ECE.")

@@ -56,7 +56,7 @@ def report(
     binning: Binning = "uniform",
     resamples: Annotated[
         int | None,
-        typer.Option(help="Of the bootstrap; 0: no errors."),
+        typer.Option(help="Bootstrap; 0: no errors."),
     ] = None,
     seed: Seed = 0,
     questions: Annotated[

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from huggingface_hub import utils
 
 from calib_harness import Predictions, UserError, load_predictions
 from tests.predictions.entries import early, entry, write_run
@@ -120,8 +121,18 @@ def test_details_of_the_first_leaderboard_are_refused_in_a_sentence(tmp_path: Pa
         load(f"hf://datasets/{dataset}", endpoint)
 
 
-def test_offline_mode_is_said(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+@pytest.fixture
+def offline(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The Hub's own switch; a session keeps to what it was when the session began."""
+    forget = getattr(utils, "close_session", None) or utils.reset_sessions
+    forget()
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    yield
+    forget()
+
+
+@pytest.mark.usefixtures("offline")
+def test_offline_mode_is_said(endpoint: str) -> None:
     with pytest.raises(UserError, match=r"cannot be listed .*offline") as error:
         load(f"hf://datasets/{DETAILS}/org__model", endpoint + "/")
     assert "\n" not in str(error.value)
